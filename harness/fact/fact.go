@@ -1,0 +1,61 @@
+// Package fact holds what a probe read from a guest: typed statements that can be compared.
+//
+// A fact is {kind, name, attributes}. A [Set] is sorted and renders byte-identically for the same guest state, so that
+// two sets can be compared, hashed and cached.
+package fact
+
+// Kind says what a fact is about. Kinds are open: a new one needs a collector in the probe, nothing here.
+type Kind string
+
+// The kinds that the probe of this version reads, with their attributes. Every attribute is a string;
+// an attribute that does not apply is absent, never empty.
+const (
+	// KindPackage is an installed package, named NAME:ARCH. version, status (dpkg's third status word, or rpm's
+	// "installed"), auto ("true" when only installed as a dependency).
+	KindPackage Kind = "package"
+	// KindUnit is a unit of the init system, named as systemd names it. load, active, sub, enabled (unit file state),
+	// result, type (service type), fragment (unit file path).
+	KindUnit Kind = "unit"
+	// KindProcess is one unit's processes of one executable, named UNIT EXECUTABLE. count, users (sorted, comma
+	// separated), pids (sorted, comma separated; always volatile).
+	KindProcess Kind = "process"
+	// KindPort is a listening socket, named PROTOCOL/ADDRESS:PORT, where * is any address (tcp/*:80,
+	// udp/127.0.0.1:323) or unix/PATH. unit, executable, user.
+	KindPort Kind = "port"
+	// KindFile is a file below /etc, named by its path. type (file, dir, link, other), sha256, size, mode (octal, four
+	// digits), owner (user:group), target (of a link), package (which owns it), conffile (the digest that the
+	// package shipped, when it is one), text (only for UTF-8 files up to 64 KiB that every user may read).
+	KindFile Kind = "file"
+	// KindUser is an account. uid, gid, home, shell, groups (sorted, comma separated), locked ("true", "false").
+	// A password hash is never read into a fact.
+	KindUser Kind = "user"
+	// KindMount is a mounted file system, named by its mount point. source, fstype, options.
+	KindMount Kind = "mount"
+	// KindKernel is a kernel, named running, default (what the boot loader would start) or installed:RELEASE. release,
+	// for installed ones image, initrd (paths) and package.
+	KindKernel Kind = "kernel"
+	// KindStale is a process group that still maps a deleted file, named UNIT EXECUTABLE FILE. pids, tty, users.
+	KindStale Kind = "stale"
+)
+
+// A Fact is one statement about a guest.
+type Fact struct {
+	Kind       Kind              `json:"kind"`
+	Name       string            `json:"name"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+}
+
+// Attribute returns the value of an attribute, or "" where the fact does not have it.
+func (f Fact) Attribute(key string) string { return f.Attributes[key] }
+
+// Key names a fact within a set.
+type Key struct {
+	Kind Kind   `json:"kind"`
+	Name string `json:"name"`
+}
+
+// Key returns the fact's key.
+func (f Fact) Key() Key { return Key{f.Kind, f.Name} }
+
+// String renders the key as KIND NAME.
+func (k Key) String() string { return string(k.Kind) + " " + k.Name }

@@ -1,0 +1,145 @@
+// Package hypervisor is the contract between patchlab and whatever makes its domains.
+//
+// A driver makes domains, powers them and takes them away again; it never looks inside a guest. An error of a driver is a
+// fault of the lab (outcome testbed), never of the patch under test. Every driver passes the suite in drivertest.
+package hypervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// ErrNotFound is returned for a domain that does not exist (any more).
+var ErrNotFound = errors.New("no such domain")
+
+// ErrExists is returned by [Driver.Define] for a name that is taken.
+var ErrExists = errors.New("domain exists already")
+
+// Driver makes domains. Its methods may be called from several goroutines. A context that ends makes a call return
+// early with the context's error; the driver MUST stay usable afterwards.
+type Driver interface {
+	// Define makes the domain and its overlay disk without starting it. When it fails, it MUST leave nothing behind.
+	Define(ctx context.Context, spec DomainSpec) (Domain, error)
+	// Domains lists every domain that patchlab made, running or not, sorted by name. It never returns a foreign one.
+	Domains(ctx context.Context) ([]Owned, error)
+	// Lookup finds a domain that patchlab made. It returns an error that wraps [ErrNotFound] if there is none.
+	Lookup(ctx context.Context, name string) (Domain, error)
+	// Version names the hypervisor and its version ("libvirt 9.0.0, QEMU 7.2.22"): part of the key of everything
+	// cached that a guest's behaviour went into.
+	Version(ctx context.Context) (string, error)
+	// Close gives up the connection. Domains live on.
+	Close() error
+}
+
+// Domain is one defined machine.
+type Domain interface {
+	// Start turns the domain on. It fails if it is on.
+	Start(ctx context.Context) error
+	// State asks whether the domain is on. It returns ErrNotFound once the domain is undefined.
+	State(ctx context.Context) (State, error)
+	// Address returns the host:port on this host at which the guest's port 22 answers. It needs a started domain, and stays
+	// the same until the domain is off.
+	Address(ctx context.Context) (string, error)
+	// Destroy pulls the plug. It returns nil if the domain is off already.
+	Destroy(ctx context.Context) error
+	// Undefine removes the domain, and its overlay disk if it has a backing image. It destroys a running
+	// domain first, and returns nil if all is gone already.
+	Undefine(ctx context.Context) error
+}
+
+// Screenshotter is a domain that can show its screen.
+type Screenshotter interface {
+	// Screenshot returns the screen as PNG. It needs a running domain.
+	Screenshot(ctx context.Context) ([]byte, error)
+}
+
+// State of a domain.
+type State int
+
+// The states that matter here.
+const (
+	StateInvalid State = iota
+	StateOff
+	StateRunning
+	StatePaused
+	// StateCrashed is a domain whose hypervisor process failed or was killed from outside.
+	StateCrashed
+)
+
+func (s State) String() string {
+	switch s {
+	case StateOff:
+		return "off"
+	case StateRunning:
+		return "running"
+	case StatePaused:
+		return "paused"
+	case StateCrashed:
+		return "crashed"
+	default:
+		return fmt.Sprintf("state %d", int(s))
+	}
+}
+
+// Owned tells to which run a domain belongs; it is read from the domain's own metadata, so that what a killed run left
+// behind can be found and taken away.
+type Owned struct {
+	Name   string
+	RunID  string
+	RunDir string // the run directory; a live run holds the lock on it
+	State  State
+}
+
+// Firmware that starts the guest.
+type Firmware string
+
+// The firmwares.
+const (
+	BIOS Firmware = "bios"
+	EFI  Firmware = "efi"
+)
+
+// Accelerator executes the guest's instructions.
+type Accelerator string
+
+// The accelerators.
+const (
+	KVM Accelerator = "kvm"
+	TCG Accelerator = "tcg"
+)
+
+// DomainSpec describes a domain to be made.
+type DomainSpec struct {
+	Name   string // unique among the driver's domains; letters, digits and dashes
+	RunID  string // recorded in the domain's metadata
+	RunDir string // recorded in the domain's metadata
+
+	Firmware    Firmware
+	Accelerator Accelerator
+	MemoryMiB   int
+	VCPUs       int
+
+	Disk Disk
+	// Console is the file on the host that receives everything the guest writes to its first serial port, over
+	// all its boots. The driver creates it.
+	Console string
+
+	// Kernel, Initrd and CommandLine start the guest directly instead of through its boot loader, when Kernel is set.
+	Kernel, Initrd, CommandLine string
+
+	// Credentials are handed to the guest's init system as SMBIOS type 11 strings (systemd.system-credentials(7)), so
+	// that nothing need be written to its disk.
+	Credentials map[string]string
+	// MAC is the address of the guest's network card. The card has no route out: only its port 22 is reachable, from
+	// this host.
+	MAC string
+}
+
+// Disk is the guest's first disk, of format qcow2.
+type Disk struct {
+	Path string // the file that the guest writes to
+	// Backing is the read-only image below. With it, Path is a new overlay that Define makes and Undefine removes;
+	// without it, Path exists already and stays.
+	Backing string
+}

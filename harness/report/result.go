@@ -1,0 +1,130 @@
+// Package report is what comes out of a run: the result file, JUnit for CI servers, and the summary that a person reads.
+package report
+
+import (
+	"github.com/patchlab/patchlab/harness/verdict"
+)
+
+// ResultSchema is the version of [Result]. Fields are added within a version, never changed or removed.
+const ResultSchema = 1
+
+// Result is result.json: everything that a run found, with references to its evidence. All times are in seconds.
+type Result struct {
+	Schema   int               `json:"schema"`
+	Run      string            `json:"run"`
+	Scenario string            `json:"scenario"`
+	Image    Image             `json:"image"`
+	Lock     Lock              `json:"lock"`
+	Outcome  verdict.Outcome   `json:"outcome"`
+	Reason   string            `json:"reason,omitempty"` // for testbed and interrupted: what happened, and the remedy
+	Findings []verdict.Finding `json:"findings"`
+	Boots    []Boot            `json:"boots"`
+	Guilty   []string          `json:"guilty"` // increments named by blamed findings
+	Packages []PackageChange   `json:"packages"`
+	Advice   Advice            `json:"advice"`
+	Rollback Rollback          `json:"rollback"`
+	Suites   []SuiteRun        `json:"suites"`
+	Truth    *Truth            `json:"truth,omitempty"`
+	Phases   []Phase           `json:"phases"`
+	Counts   Counts            `json:"counts"`
+	Host     Host              `json:"host"`
+	RunDir   string            `json:"run_dir"`
+}
+
+// Image that was cloned.
+type Image struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+}
+
+// Lock is the frozen candidate: the digest of every file that was applied.
+type Lock struct {
+	Digest string `json:"digest"`
+}
+
+// Boot is one requested boot.
+type Boot struct {
+	Mode    string  `json:"mode"`  // start, control, clean
+	Entry   string  `json:"entry"` // the kernel release that ran
+	Stage   string  `json:"stage"` // ready when it settled, else where it ended
+	Seconds float64 `json:"seconds"`
+	Cause   string  `json:"cause,omitempty"`
+}
+
+// PackageChange is one package that the candidate moved.
+type PackageChange struct {
+	Name      string `json:"name"`
+	From      string `json:"from,omitempty"` // "" = new
+	To        string `json:"to,omitempty"`   // "" = removed
+	Increment string `json:"increment"`
+}
+
+// Advice is what has to be restarted after the candidate, and why.
+type Advice struct {
+	Restart []Restart    `json:"restart"`
+	Reboot  RebootAdvice `json:"reboot"`
+}
+
+// Restart of one unit.
+type Restart struct {
+	Unit   string `json:"unit"`
+	Reason string `json:"reason"`
+	Done   bool   `json:"done"`
+}
+
+// RebootAdvice tells whether only a reboot is enough.
+type RebootAdvice struct {
+	Needed  bool     `json:"needed"`
+	Reasons []string `json:"reasons"`
+}
+
+// Rollback tells which ways back were proven.
+type Rollback struct {
+	Proven bool     `json:"proven"`
+	Routes []string `json:"routes"`
+}
+
+// SuiteRun sums up one execution of the suites.
+type SuiteRun struct {
+	Phase   string `json:"phase"`
+	Passed  int    `json:"passed"`
+	Failed  int    `json:"failed"`
+	Skipped int    `json:"skipped"`
+}
+
+// Truth compares the outcome with what the scenario says it must be.
+type Truth struct {
+	Outcome    verdict.Outcome `json:"outcome"`
+	Findings   []string        `json:"findings,omitempty"`
+	Increments []string        `json:"increments,omitempty"`
+	Phase      string          `json:"phase,omitempty"`
+	BootStage  string          `json:"boot_stage,omitempty"`
+	Holds      bool            `json:"holds"`
+	Mismatch   []string        `json:"mismatch,omitempty"`
+}
+
+// Phase is one step of the run.
+type Phase struct {
+	Name      string  `json:"name"`
+	Increment string  `json:"increment,omitempty"`
+	Seconds   float64 `json:"seconds"`
+	Status    string  `json:"status"` // done, failed, skipped, cached
+	// Steps splits the seconds: boot (waiting for the guest), capture (reading facts), suites, ...
+	Steps map[string]float64 `json:"steps,omitempty"`
+}
+
+// Counts of drifts by class, and of what was compared.
+type Counts struct {
+	Facts    int `json:"facts"`
+	Expected int `json:"expected"`
+	Volatile int `json:"volatile"`
+	Allowed  int `json:"allowed"`
+	Findings int `json:"findings"`
+}
+
+// Host tells on what the run was measured.
+type Host struct {
+	Hypervisor  string  `json:"hypervisor"`
+	Accelerator string  `json:"accelerator"`
+	Slowness    float64 `json:"slowness"` // 1 = KVM
+}

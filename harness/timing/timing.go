@@ -1,0 +1,38 @@
+// Package timing holds every duration that patchlab waits for, in one struct that is scaled once.
+package timing
+
+import "time"
+
+// Timeouts are upper bounds, written for a guest under KVM on an idle host and multiplied by the measured slowness of the
+// accelerator ([Timeouts.Scaled]). Reaching one of them is a diagnosis, so they are generous.
+type Timeouts struct {
+	Boot     time.Duration // power on until ssh answers
+	Settle   time.Duration // ssh answers until no jobs are queued
+	Shutdown time.Duration // asked to reboot or power off until it did
+	Apply    time.Duration // one increment
+	Stage    time.Duration // fetching one increment's packages
+	Probe    time.Duration // one set of facts
+	Command  time.Duration // any other command in the guest
+	Driver   time.Duration // one call to the hypervisor
+	Cleanup  time.Duration // teardown as a whole, on its own clock
+}
+
+// Default returns the bounds for KVM. A lean Debian boots in 10 to 30 s there; each bound is many times what was seen.
+func Default() Timeouts {
+	return Timeouts{
+		Boot: 3 * time.Minute, Settle: time.Minute, Shutdown: 2 * time.Minute,
+		Apply: 15 * time.Minute, Stage: 10 * time.Minute,
+		Probe: time.Minute, Command: time.Minute,
+		Driver: time.Minute, Cleanup: 2 * time.Minute,
+	}
+}
+
+// Scaled multiplies what depends on the guest's speed. Factors below 1 count as 1. Calls to the hypervisor and
+// cleanup do not depend on the guest.
+func (t Timeouts) Scaled(factor float64) Timeouts {
+	scale := func(d time.Duration) time.Duration { return time.Duration(float64(d) * max(1, factor)) }
+	t.Boot, t.Settle, t.Shutdown = scale(t.Boot), scale(t.Settle), scale(t.Shutdown)
+	t.Apply, t.Stage = scale(t.Apply), scale(t.Stage)
+	t.Probe, t.Command = scale(t.Probe), scale(t.Command)
+	return t
+}
