@@ -1,0 +1,154 @@
+package accel
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+)
+
+func TestTheFasterAcceleratorIsChosen(t *testing.T) {
+	t.Parallel()
+	const tcg = referenceTCG
+	tests := map[string]struct {
+		state KVMState
+		kvm   time.Duration
+		err   error
+		want  Report
+	}{
+		"KVM that is faster": {
+			state: KVMWorks, kvm: 50 * time.Millisecond,
+			want: Report{Best: hypervisor.KVM, KVM: 50 * time.Millisecond, KVMState: KVMWorks, Slowness: 1},
+		},
+		"KVM that is slower": {
+			state: KVMWorks, kvm: time.Second,
+			want: Report{Best: hypervisor.TCG, KVM: time.Second, KVMState: KVMTooSlow, Slowness: 6},
+		},
+		"KVM that does not finish": {
+			state: KVMWorks, err: errDeadline,
+			want: Report{Best: hypervisor.TCG, KVM: leastKVMDeadline, KVMState: KVMTooSlow, Slowness: 6},
+		},
+		"KVM that QEMU cannot use": {
+			state: KVMWorks, err: errors.New("no vmx"),
+			want: Report{Best: hypervisor.TCG, KVMState: KVMFailed, Slowness: 6},
+		},
+		"no KVM is never tried": {
+			state: KVMAbsent, kvm: time.Nanosecond,
+			want: Report{Best: hypervisor.TCG, KVMState: KVMAbsent, Slowness: 6},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run := func(_ context.Context, accelerator hypervisor.Accelerator) (time.Duration, error) {
+				if accelerator == hypervisor.KVM {
+					return test.kvm, test.err
+				}
+				return tcg, nil
+			}
+			got, err := measure(t.Context(), run, test.state, "because")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Reason == "" {
+				t.Error("the report gives no reason")
+			}
+			got.Reason = ""
+			test.want.TCG = tcg
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAnInterruptedMeasurementIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	run := func(_ context.Context, accelerator hypervisor.Accelerator) (time.Duration, error) {
+		if accelerator == hypervisor.KVM {
+			cancel()
+			return 0, context.Canceled
+		}
+		return time.Second, nil
+	}
+	if _, err := measure(ctx, run, KVMWorks, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the cancellation", err)
+	}
+}
+
+func TestSlownessFollowsTheHostWithinBounds(t *testing.T) {
+	t.Parallel()
+	for tcg, want := range map[time.Duration]float64{
+		100 * time.Millisecond: leastSlowness,
+		referenceTCG:           referenceSlowness,
+		2 * referenceTCG:       2 * referenceSlowness,
+		time.Minute:            mostSlowness,
+	} {
+		if got := slowness(tcg); got != want {
+			t.Errorf("slowness(%s) = %v, want %v", tcg, got, want)
+		}
+	}
+}
+
+func TestTheCacheAnswersOnlyForItsKey(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "made", "on", "demand")
+	report := Report{Best: hypervisor.TCG, TCG: time.Second, KVMState: KVMAbsent, Reason: "none", Slowness: 6}
+	cache := cacheFile{dir: dir, key: "one boot"}
+	if _, ok := cache.read(); ok {
+		t.Error("an empty cache answers")
+	}
+	if err := cache.write(report); err != nil {
+		t.Fatal(err)
+	}
+	got, ok := cache.read()
+	report.Cached = true
+	if diff := cmp.Diff(report, got); !ok || diff != "" {
+		t.Errorf("ok %v, %s", ok, diff)
+	}
+	if _, ok := (cacheFile{dir: dir, key: "another boot"}).read(); ok {
+		t.Error("the cache answers for another boot")
+	}
+	if err := os.WriteFile(cache.path(), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := cache.read(); ok {
+		t.Error("a broken cache answers")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the cache holds %v, want one file (%v)", entries, err)
+	}
+}
+
+func TestTheDeviceDecidesOnlyWhetherToTry(t *testing.T) {
+	t.Parallel()
+	there := filepath.Join(t.TempDir(), "kvm")
+	if err := os.WriteFile(there, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if state, _ := probeDevice(there); state != KVMWorks {
+		t.Errorf("a device that opens is %q", state)
+	}
+	if state, reason := probeDevice(there + "-not"); state != KVMAbsent || reason == "" {
+		t.Errorf("a missing device is %q: %q", state, reason)
+	}
+}
+
+func TestTheCanaryIsABootableFloppy(t *testing.T) {
+	t.Parallel()
+	disk := bootFloppy(iterations)
+	if len(disk) != 1474560 {
+		t.Errorf("it has %d bytes", len(disk))
+	}
+	if disk[510] != 0x55 || disk[511] != 0xaa {
+		t.Error("it has no mark of a boot sector")
+	}
+}
