@@ -4,6 +4,8 @@
 // two sets can be compared, hashed and cached.
 package fact
 
+import "cmp"
+
 // Kind says what a fact is about. Kinds are open: a new one needs a collector in the probe, nothing here.
 type Kind string
 
@@ -56,6 +58,11 @@ type Key struct {
 
 // Key returns the fact's key.
 func (f Fact) Key() Key { return Key{f.Kind, f.Name} }
+
+// Compare orders keys by kind, then name.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(cmp.Compare(k.Kind, other.Kind), cmp.Compare(k.Name, other.Name))
+}
 
 // String renders the key as KIND NAME.
 func (k Key) String() string { return string(k.Kind) + " " + k.Name }

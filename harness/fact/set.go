@@ -1,7 +1,6 @@
 package fact
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -19,12 +18,8 @@ func NewSet(facts ...Fact) Set {
 	for _, f := range facts {
 		byKey[f.Key()] = f
 	}
-	sorted := slices.SortedFunc(maps.Values(byKey), func(a, b Fact) int { return compareKeys(a.Key(), b.Key()) })
+	sorted := slices.SortedFunc(maps.Values(byKey), func(a, b Fact) int { return a.Key().Compare(b.Key()) })
 	return Set{facts: sorted}
-}
-
-func compareKeys(a, b Key) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 }
 
 // Len returns the number of facts.
@@ -36,7 +31,7 @@ func (s Set) All() []Fact { return s.facts }
 // Get finds a fact.
 func (s Set) Get(kind Kind, name string) (Fact, bool) {
 	i, found := slices.BinarySearchFunc(s.facts, Key{kind, name}, func(f Fact, k Key) int {
-		return compareKeys(f.Key(), k)
+		return f.Key().Compare(k)
 	})
 	if !found {
 		return Fact{}, false
