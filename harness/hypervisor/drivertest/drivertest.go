@@ -1,0 +1,185 @@
+// Package drivertest is the conformance suite that every driver passes, written from the contract in package hypervisor.
+package drivertest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/wait"
+)
+
+// Bench is what the suite needs of a driver under test.
+type Bench struct {
+	// Open returns a driver. Drivers that are opened in one test see the same domains.
+	Open func(t *testing.T) hypervisor.Driver
+	// Dir returns a new directory that the hypervisor's processes can reach.
+	Dir func(t *testing.T) string
+	// Backing is a qcow2 image whose guest writes Greeting to its first serial port at each boot and then idles.
+	Backing  string
+	Greeting string
+	// Kill ends the process of a running domain from outside, without asking the driver.
+	Kill func(t *testing.T, driver hypervisor.Driver, name string)
+	// Accelerator for the domains.
+	Accelerator hypervisor.Accelerator
+}
+
+// patience bounds waiting for what happens outside the driver, such as a guest's output. It is reached only on failure.
+const patience = time.Minute
+
+// pollEvery is how often is looked whether it has happened.
+const pollEvery = 50 * time.Millisecond
+
+// Run checks the driver against the contract.
+func Run(t *testing.T, bench Bench) {
+	t.Helper()
+	cases := []struct {
+		name string
+		test func(*testing.T, fixture)
+	}{
+		{"a domain lives from define to undefine", lives},
+		{"start fails on a domain that is on", startsOnce},
+		{"destroy and undefine may be repeated", idempotent},
+		{"a name that is taken is refused and nothing is lost", refusesTakenName},
+		{"a define that fails leaves nothing", failedDefineLeavesNothing},
+		{"the list tells to which run a domain belongs", listsOwned},
+		{"lookup finds a domain and only that", looksUp},
+		{"a handle from lookup undefines as well as the first", undefinesThroughLookup},
+		{"an address needs a running domain", addressNeedsPower},
+		{"a killed domain is off, not an error", survivesKill},
+		{"a disk without backing stays", keepsOwnDisk},
+		{"the backing image is never written", keepsBacking},
+		{"the console receives what the guest writes, over all boots", writesConsole},
+		{"two domains live at once", livesTwice},
+		{"a cancelled context leaves the driver usable", survivesCancel},
+		{"calls may be concurrent", concurrent},
+		{"a screenshot is a PNG", showsScreen},
+		{"the version is told", tellsVersion},
+		{"a closed driver leaves its domains alone", closesGently},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			c.test(t, newFixture(t, bench))
+		})
+	}
+}
+
+// fixture is the bench of one case, with a driver and a directory.
+type fixture struct {
+	Bench
+	driver hypervisor.Driver
+	dir    string
+}
+
+func newFixture(t *testing.T, bench Bench) fixture {
+	t.Helper()
+	f := fixture{Bench: bench, driver: bench.Open(t), dir: bench.Dir(t)}
+	t.Cleanup(func() {
+		if err := f.driver.Close(); err != nil {
+			t.Errorf("closing the driver: %v", err)
+		}
+	})
+	return f
+}
+
+// spec describes a small domain with a name that no other test uses.
+func (f fixture) spec() hypervisor.DomainSpec {
+	var random [4]byte
+	_, _ = rand.Read(random[:]) // never fails, crypto/rand says
+	name := "drivertest-" + hex.EncodeToString(random[:])
+	return hypervisor.DomainSpec{
+		Name: name, RunID: "run-of-" + name, RunDir: f.dir,
+		Firmware: hypervisor.BIOS, Accelerator: f.Accelerator, MemoryMiB: 64, VCPUs: 1,
+		Disk:    hypervisor.Disk{Path: filepath.Join(f.dir, name+".qcow2"), Backing: f.Backing},
+		Console: filepath.Join(f.dir, name+".log"),
+		MAC:     "52:54:00:12:34:56",
+	}
+}
+
+// define makes a domain that is gone when the test ends.
+func (f fixture) define(t *testing.T, spec hypervisor.DomainSpec) hypervisor.Domain {
+	t.Helper()
+	domain, err := f.driver.Define(t.Context(), spec)
+	if err != nil {
+		t.Fatalf("defining: %v", err)
+	}
+	f.clean(t, spec.Name)
+	return domain
+}
+
+// clean undefines whatever has the name when the test ends, through a driver of its own: a test may break the other.
+func (f fixture) clean(t *testing.T, name string) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		defer cancel()
+		driver := f.Open(t)
+		defer driver.Close()
+		domain, err := driver.Lookup(ctx, name)
+		if errors.Is(err, hypervisor.ErrNotFound) {
+			return
+		}
+		if err == nil {
+			err = domain.Undefine(ctx)
+		}
+		if err != nil {
+			t.Errorf("cleaning up %s: %v", name, err)
+		}
+	})
+}
+
+func (f fixture) start(t *testing.T, spec hypervisor.DomainSpec) hypervisor.Domain {
+	t.Helper()
+	domain := f.define(t, spec)
+	if err := domain.Start(t.Context()); err != nil {
+		t.Fatalf("starting: %v", err)
+	}
+	return domain
+}
+
+func wantState(t *testing.T, domain hypervisor.Domain, want ...hypervisor.State) {
+	t.Helper()
+	got, err := domain.State(t.Context())
+	if err != nil {
+		t.Fatalf("asking for the state: %v", err)
+	}
+	if !slices.Contains(want, got) {
+		t.Fatalf("the domain is %s, want %v", got, want)
+	}
+}
+
+// wantGone checks that neither the domain nor its overlay is left.
+func (f fixture) wantGone(t *testing.T, spec hypervisor.DomainSpec) {
+	t.Helper()
+	if _, err := f.driver.Lookup(t.Context(), spec.Name); !errors.Is(err, hypervisor.ErrNotFound) {
+		t.Errorf("looking up the domain gives %v, want that it is not found", err)
+	}
+	if exists(t, spec.Disk.Path) {
+		t.Error("the overlay is left")
+	}
+}
+
+func exists(t *testing.T, path string) bool {
+	t.Helper()
+	_, err := os.Stat(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+func eventually(t *testing.T, what string, condition func(context.Context) (bool, error)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := wait.Until(ctx, what, pollEvery, condition); err != nil {
+		t.Fatal(err)
+	}
+}

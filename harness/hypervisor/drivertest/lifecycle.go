@@ -1,0 +1,226 @@
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"image/png"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+)
+
+func lives(t *testing.T, f fixture) {
+	spec := f.spec()
+	domain := f.define(t, spec)
+	wantState(t, domain, hypervisor.StateOff)
+	if !exists(t, spec.Disk.Path) || !exists(t, spec.Console) {
+		t.Error("define made no overlay or no console")
+	}
+	if err := domain.Start(t.Context()); err != nil {
+		t.Fatalf("starting: %v", err)
+	}
+	wantState(t, domain, hypervisor.StateRunning)
+	address := wantAddress(t, domain)
+	if again := wantAddress(t, domain); again != address {
+		t.Errorf("the address was %s, is %s", address, again)
+	}
+	if err := domain.Destroy(t.Context()); err != nil {
+		t.Fatalf("destroying: %v", err)
+	}
+	wantState(t, domain, hypervisor.StateOff)
+	if !exists(t, spec.Disk.Path) {
+		t.Error("destroy removed the overlay")
+	}
+	if err := domain.Undefine(t.Context()); err != nil {
+		t.Fatalf("undefining: %v", err)
+	}
+	if _, err := domain.State(t.Context()); !errors.Is(err, hypervisor.ErrNotFound) {
+		t.Errorf("the state after undefine gives %v, want that it is not found", err)
+	}
+	f.wantGone(t, spec)
+	if !exists(t, spec.Console) {
+		t.Error("undefine removed the console, which is evidence")
+	}
+}
+
+// wantAddress returns the address after checking that it is a port on this host.
+func wantAddress(t *testing.T, domain hypervisor.Domain) string {
+	t.Helper()
+	address, err := domain.Address(t.Context())
+	if err != nil {
+		t.Fatalf("asking for the address: %v", err)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" || !net.ParseIP(host).IsLoopback() {
+		t.Fatalf("the address is %q, want a port on loopback", address)
+	}
+	return address
+}
+
+func startsOnce(t *testing.T, f fixture) {
+	domain := f.start(t, f.spec())
+	if err := domain.Start(t.Context()); err == nil {
+		t.Error("starting a running domain succeeded")
+	}
+	wantState(t, domain, hypervisor.StateRunning)
+}
+
+func idempotent(t *testing.T, f fixture) {
+	spec := f.spec()
+	domain := f.start(t, spec)
+	for range 2 {
+		if err := domain.Destroy(t.Context()); err != nil {
+			t.Errorf("destroying: %v", err)
+		}
+	}
+	if err := domain.Start(t.Context()); err != nil {
+		t.Errorf("starting again: %v", err)
+	}
+	for range 2 {
+		if err := domain.Undefine(t.Context()); err != nil {
+			t.Errorf("undefining, the first time while it runs: %v", err)
+		}
+	}
+	if err := domain.Destroy(t.Context()); err != nil {
+		t.Errorf("destroying what is gone: %v", err)
+	}
+	f.wantGone(t, spec)
+}
+
+func undefinesThroughLookup(t *testing.T, f fixture) {
+	spec := f.spec()
+	f.start(t, spec)
+	other := f.Open(t)
+	defer other.Close()
+	domain, err := other.Lookup(t.Context(), spec.Name)
+	if err != nil {
+		t.Fatalf("looking up: %v", err)
+	}
+	if err := domain.Undefine(t.Context()); err != nil {
+		t.Fatalf("undefining: %v", err)
+	}
+	f.wantGone(t, spec)
+}
+
+func addressNeedsPower(t *testing.T, f fixture) {
+	domain := f.define(t, f.spec())
+	if address, err := domain.Address(t.Context()); err == nil {
+		t.Errorf("a domain that is off has the address %s", address)
+	}
+}
+
+func survivesKill(t *testing.T, f fixture) {
+	spec := f.spec()
+	domain := f.start(t, spec)
+	f.Kill(t, f.driver, spec.Name)
+	eventually(t, "the killed domain to be told as off", func(ctx context.Context) (bool, error) {
+		state, err := domain.State(ctx)
+		return state == hypervisor.StateCrashed || state == hypervisor.StateOff, err
+	})
+	if address, err := domain.Address(t.Context()); err == nil {
+		t.Errorf("a killed domain has the address %s", address)
+	}
+	if err := domain.Destroy(t.Context()); err != nil {
+		t.Errorf("destroying: %v", err)
+	}
+	if err := domain.Start(t.Context()); err != nil {
+		t.Errorf("starting again: %v", err)
+	}
+	wantState(t, domain, hypervisor.StateRunning)
+	f.Kill(t, f.driver, spec.Name)
+	if err := domain.Undefine(t.Context()); err != nil {
+		t.Errorf("undefining right after the kill: %v", err)
+	}
+	f.wantGone(t, spec)
+}
+
+func keepsOwnDisk(t *testing.T, f fixture) {
+	spec := f.spec()
+	content, err := os.ReadFile(f.Backing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(spec.Disk.Path, content, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(spec.Disk.Path, 0o666); err != nil { // the hypervisor may be another user
+		t.Fatal(err)
+	}
+	spec.Disk.Backing = ""
+	domain := f.start(t, spec)
+	if err := domain.Undefine(t.Context()); err != nil {
+		t.Fatalf("undefining: %v", err)
+	}
+	if !exists(t, spec.Disk.Path) {
+		t.Error("undefine removed a disk that it had not made")
+	}
+}
+
+func keepsBacking(t *testing.T, f fixture) {
+	digest := func() [sha256.Size]byte {
+		content, err := os.ReadFile(f.Backing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sha256.Sum256(content)
+	}
+	before := digest()
+	spec := f.spec()
+	domain := f.start(t, spec)
+	f.wantConsole(t, spec, 1)
+	if err := domain.Undefine(t.Context()); err != nil {
+		t.Fatalf("undefining: %v", err)
+	}
+	if digest() != before {
+		t.Error("the backing image has changed")
+	}
+}
+
+func writesConsole(t *testing.T, f fixture) {
+	spec := f.spec()
+	domain := f.start(t, spec)
+	f.wantConsole(t, spec, 1)
+	if err := domain.Destroy(t.Context()); err != nil {
+		t.Fatalf("destroying: %v", err)
+	}
+	if err := domain.Start(t.Context()); err != nil {
+		t.Fatalf("starting again: %v", err)
+	}
+	f.wantConsole(t, spec, 2)
+}
+
+// wantConsole waits until the guest has greeted as often as it was booted.
+func (f fixture) wantConsole(t *testing.T, spec hypervisor.DomainSpec, boots int) {
+	t.Helper()
+	eventually(t, "the guest's output on the console", func(context.Context) (bool, error) {
+		content, err := os.ReadFile(spec.Console)
+		return strings.Count(string(content), f.Greeting) == boots, err
+	})
+}
+
+func showsScreen(t *testing.T, f fixture) {
+	spec := f.spec()
+	domain := f.start(t, spec)
+	screen, ok := domain.(hypervisor.Screenshotter)
+	if !ok {
+		return // an optional power
+	}
+	picture, err := screen.Screenshot(t.Context())
+	if err != nil {
+		t.Fatalf("taking a picture: %v", err)
+	}
+	if _, err := png.Decode(bytes.NewReader(picture)); err != nil {
+		t.Errorf("the picture of %d bytes: %v", len(picture), err)
+	}
+	if err := domain.Destroy(t.Context()); err != nil {
+		t.Fatalf("destroying: %v", err)
+	}
+	if _, err := screen.Screenshot(t.Context()); err == nil {
+		t.Error("a domain that is off shows a screen")
+	}
+}

@@ -1,0 +1,148 @@
+package fake
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"os"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+)
+
+// domain is a handle on a machine.
+type domain struct {
+	driver  *Driver
+	machine *machine
+}
+
+// begin is [Driver.begin] for an operation on a domain that has to exist.
+func (d *domain) begin(ctx context.Context, op Op) error {
+	name := d.machine.spec.Name
+	if err := d.driver.begin(ctx, op, name); err != nil {
+		return err
+	}
+	if d.driver.machines[name] != d.machine {
+		d.driver.mu.Unlock()
+		return fmt.Errorf("%s %s: %w", op, name, hypervisor.ErrNotFound)
+	}
+	return nil
+}
+
+// Start writes [Greeting] to the console and turns the domain on.
+func (d *domain) Start(ctx context.Context) error {
+	if err := d.begin(ctx, Start); err != nil {
+		return err
+	}
+	m := d.machine
+	err := d.powerOn()
+	d.driver.mu.Unlock()
+	if err == nil && d.driver.OnStart != nil {
+		if err = d.driver.OnStart(m.spec); err != nil {
+			d.driver.mu.Lock()
+			m.turnOff(hypervisor.StateOff)
+			d.driver.mu.Unlock()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", m.spec.Name, err)
+	}
+	return nil
+}
+
+// powerOn is called with the driver's lock held.
+func (d *domain) powerOn() error {
+	m := d.machine
+	if m.state == hypervisor.StateRunning {
+		return errors.New("it is running already")
+	}
+	console, err := os.OpenFile(m.spec.Console, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("opening the console's file: %w", err)
+	}
+	_, err = console.WriteString(Greeting)
+	if err := errors.Join(err, console.Close()); err != nil {
+		return fmt.Errorf("writing the console: %w", err)
+	}
+	d.driver.started++
+	m.state = hypervisor.StateRunning
+	// A loopback address per start: nothing listens there unless a test wants it.
+	m.address = fmt.Sprintf("127.0.%d.%d:22", 100+d.driver.started/250, 1+d.driver.started%250)
+	return nil
+}
+
+// Greeting is what a fake guest writes to its serial port at each start.
+const Greeting = "fake guest started\n"
+
+// State tells the state.
+func (d *domain) State(ctx context.Context) (hypervisor.State, error) {
+	if err := d.begin(ctx, State); err != nil {
+		return hypervisor.StateInvalid, err
+	}
+	defer d.driver.mu.Unlock()
+	return d.machine.state, nil
+}
+
+// Address returns a loopback address that belongs to this start of the domain.
+func (d *domain) Address(ctx context.Context) (string, error) {
+	if err := d.begin(ctx, Address); err != nil {
+		return "", err
+	}
+	defer d.driver.mu.Unlock()
+	if d.machine.state != hypervisor.StateRunning {
+		return "", fmt.Errorf("asking for the address of %s: it is %s", d.machine.spec.Name, d.machine.state)
+	}
+	return d.machine.address, nil
+}
+
+// Destroy turns the domain off.
+func (d *domain) Destroy(ctx context.Context) error {
+	err := d.begin(ctx, Destroy)
+	if errors.Is(err, hypervisor.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	off := d.machine.turnOff(hypervisor.StateOff)
+	d.driver.mu.Unlock()
+	d.driver.wentOff(d.machine, off)
+	return nil
+}
+
+// Undefine turns the domain off and forgets it, and removes its overlay.
+func (d *domain) Undefine(ctx context.Context) error {
+	err := d.begin(ctx, Undefine)
+	if errors.Is(err, hypervisor.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	off := d.machine.turnOff(hypervisor.StateOff)
+	err = d.machine.removeOverlay()
+	if err == nil {
+		delete(d.driver.machines, d.machine.spec.Name)
+	}
+	d.driver.mu.Unlock()
+	d.driver.wentOff(d.machine, off)
+	return err
+}
+
+// Screenshot shows a black dot.
+func (d *domain) Screenshot(ctx context.Context) ([]byte, error) {
+	if err := d.begin(ctx, Screenshot); err != nil {
+		return nil, err
+	}
+	defer d.driver.mu.Unlock()
+	if d.machine.state != hypervisor.StateRunning {
+		return nil, fmt.Errorf("taking a picture of %s: it is %s", d.machine.spec.Name, d.machine.state)
+	}
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
+		return nil, fmt.Errorf("drawing the screen: %w", err)
+	}
+	return picture.Bytes(), nil
+}

@@ -1,0 +1,214 @@
+// Package fake is a driver without a hypervisor, for tests of what stands on one.
+//
+// Its domains live in memory, but their overlay and console files are real, so that leftovers can be seen. A test can
+// let an operation fail, kill a domain from outside, and couple a scripted guest to the domain's power.
+package fake
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+)
+
+var (
+	_ hypervisor.Driver        = (*Driver)(nil)
+	_ hypervisor.Domain        = (*domain)(nil)
+	_ hypervisor.Screenshotter = (*domain)(nil)
+)
+
+// Op is an operation of the driver or of one of its domains.
+type Op string
+
+// The operations that can be made to fail.
+const (
+	Define     Op = "define"
+	Domains    Op = "domains"
+	Lookup     Op = "lookup"
+	Version    Op = "version"
+	Start      Op = "start"
+	State      Op = "state"
+	Address    Op = "address"
+	Destroy    Op = "destroy"
+	Undefine   Op = "undefine"
+	Screenshot Op = "screenshot"
+)
+
+// Driver keeps its domains in memory. The hooks may be set before the first domain is defined; they are called without
+// any lock held, so they may call the driver.
+type Driver struct {
+	// OnStart is called when a domain has been turned on. Its error makes Start fail, and the domain is off again.
+	OnStart func(spec hypervisor.DomainSpec) error
+	// OnDestroy is called when a domain that was on has gone off: by Destroy, by Undefine or by [Driver.Kill].
+	OnDestroy func(spec hypervisor.DomainSpec)
+
+	mu       sync.Mutex
+	machines map[string]*machine
+	faults   map[Op][]error
+	started  int // how many starts there were: each gets an address of its own
+}
+
+// machine is what the driver knows of one domain. Handles find it by name and identity: a name may be defined anew.
+type machine struct {
+	spec    hypervisor.DomainSpec
+	state   hypervisor.State
+	address string
+}
+
+// New returns a driver without domains.
+func New() *Driver {
+	return &Driver{machines: map[string]*machine{}, faults: map[Op][]error{}}
+}
+
+// FailNext makes the next call of an operation fail with err. Called several times, the errors are given in turn.
+func (d *Driver) FailNext(op Op, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.faults[op] = append(d.faults[op], err)
+}
+
+// Kill ends a running domain as if somebody had killed its hypervisor process. It returns an error that wraps
+// [hypervisor.ErrNotFound] if there is no such domain.
+func (d *Driver) Kill(name string) error {
+	d.mu.Lock()
+	m, ok := d.machines[name]
+	if !ok {
+		d.mu.Unlock()
+		return fmt.Errorf("killing %s: %w", name, hypervisor.ErrNotFound)
+	}
+	off := m.turnOff(hypervisor.StateCrashed)
+	d.mu.Unlock()
+	d.wentOff(m, off)
+	return nil
+}
+
+// begin is the first thing that every operation does: it fails when the context has ended or a fault is due, else it
+// returns with the lock held.
+func (d *Driver) begin(ctx context.Context, op Op, what string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s %s: %w", op, what, context.Cause(ctx))
+	}
+	d.mu.Lock()
+	if due := d.faults[op]; len(due) > 0 {
+		d.faults[op] = due[1:]
+		d.mu.Unlock()
+		return fmt.Errorf("%s %s: %w", op, what, due[0])
+	}
+	return nil
+}
+
+// Define makes the domain, its console and, above a backing image, an overlay.
+func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hypervisor.Domain, error) {
+	if err := d.begin(ctx, Define, spec.Name); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	if _, ok := d.machines[spec.Name]; ok {
+		return nil, fmt.Errorf("defining %s: %w", spec.Name, hypervisor.ErrExists)
+	}
+	if err := makeFiles(spec); err != nil {
+		return nil, fmt.Errorf("defining %s: %w", spec.Name, err)
+	}
+	m := &machine{spec: spec, state: hypervisor.StateOff}
+	d.machines[spec.Name] = m
+	return &domain{driver: d, machine: m}, nil
+}
+
+func makeFiles(spec hypervisor.DomainSpec) error {
+	disk := spec.Disk.Path
+	if spec.Disk.Backing != "" {
+		disk = spec.Disk.Backing
+	}
+	if _, err := os.Stat(disk); err != nil {
+		return fmt.Errorf("looking for the disk: %w", err)
+	}
+	console, err := os.OpenFile(spec.Console, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("creating the console's file: %w", err)
+	}
+	if err := console.Close(); err != nil {
+		return fmt.Errorf("creating the console's file: %w", err)
+	}
+	if spec.Disk.Backing == "" {
+		return nil
+	}
+	overlay, err := os.OpenFile(spec.Disk.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return errors.Join(fmt.Errorf("creating the overlay: %w", err), os.Remove(spec.Console))
+	}
+	if err := overlay.Close(); err != nil {
+		return fmt.Errorf("creating the overlay: %w", err)
+	}
+	return nil
+}
+
+// Domains lists the domains by name.
+func (d *Driver) Domains(ctx context.Context) ([]hypervisor.Owned, error) {
+	if err := d.begin(ctx, Domains, "of all runs"); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	owned := make([]hypervisor.Owned, 0, len(d.machines))
+	for name, m := range d.machines {
+		owned = append(owned, hypervisor.Owned{Name: name, RunID: m.spec.RunID, RunDir: m.spec.RunDir, State: m.state})
+	}
+	slices.SortFunc(owned, func(a, b hypervisor.Owned) int { return cmp.Compare(a.Name, b.Name) })
+	return owned, nil
+}
+
+// Lookup finds a domain.
+func (d *Driver) Lookup(ctx context.Context, name string) (hypervisor.Domain, error) {
+	if err := d.begin(ctx, Lookup, name); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	m, ok := d.machines[name]
+	if !ok {
+		return nil, fmt.Errorf("looking up %s: %w", name, hypervisor.ErrNotFound)
+	}
+	return &domain{driver: d, machine: m}, nil
+}
+
+// Version is always the same.
+func (d *Driver) Version(ctx context.Context) (string, error) {
+	if err := d.begin(ctx, Version, "of the fake"); err != nil {
+		return "", err
+	}
+	defer d.mu.Unlock()
+	return "fake 1.0", nil
+}
+
+// Close does nothing: the domains live on.
+func (d *Driver) Close() error { return nil }
+
+// turnOff puts the machine into a state without power and tells whether it was on. The driver's lock is held.
+func (m *machine) turnOff(state hypervisor.State) bool {
+	if m.state != hypervisor.StateRunning && m.state != hypervisor.StatePaused {
+		return false
+	}
+	m.state, m.address = state, ""
+	return true
+}
+
+func (d *Driver) wentOff(m *machine, off bool) {
+	if off && d.OnDestroy != nil {
+		d.OnDestroy(m.spec)
+	}
+}
+
+// removeOverlay takes the machine's overlay away; one that is gone already is no error.
+func (m *machine) removeOverlay() error {
+	if m.spec.Disk.Backing == "" {
+		return nil
+	}
+	if err := os.Remove(m.spec.Disk.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing the overlay of %s: %w", m.spec.Name, err)
+	}
+	return nil
+}

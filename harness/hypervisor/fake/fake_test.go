@@ -1,0 +1,118 @@
+package fake_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/drivertest"
+	"github.com/patchlab/patchlab/harness/hypervisor/fake"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	driver := fake.New()
+	drivertest.Run(t, drivertest.Bench{
+		Open:        func(*testing.T) hypervisor.Driver { return driver },
+		Dir:         func(t *testing.T) string { t.Helper(); return t.TempDir() },
+		Backing:     backing(t),
+		Greeting:    fake.Greeting,
+		Accelerator: hypervisor.TCG,
+		Kill: func(t *testing.T, _ hypervisor.Driver, name string) {
+			t.Helper()
+			if err := driver.Kill(name); err != nil {
+				t.Fatal(err)
+			}
+		},
+	})
+}
+
+func backing(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "backing.qcow2")
+	if err := os.WriteFile(path, []byte("an image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func spec(t *testing.T, name string) hypervisor.DomainSpec {
+	t.Helper()
+	dir := t.TempDir()
+	return hypervisor.DomainSpec{
+		Name: name, RunID: "r1", RunDir: dir,
+		Disk:    hypervisor.Disk{Path: filepath.Join(dir, "disk.qcow2"), Backing: backing(t)},
+		Console: filepath.Join(dir, "console.log"),
+	}
+}
+
+func TestFailNextFailsOnceAndInTurn(t *testing.T) {
+	t.Parallel()
+	driver := fake.New()
+	domain, err := driver.Define(t.Context(), spec(t, "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := errors.New("no space"), errors.New("no luck")
+	driver.FailNext(fake.Start, first)
+	driver.FailNext(fake.Start, second)
+	for _, want := range []error{first, second, nil} {
+		if err := domain.Start(t.Context()); !errors.Is(err, want) {
+			t.Errorf("starting gives %v, want %v", err, want)
+		}
+	}
+}
+
+func TestTheHooksSeeEachChangeOfPower(t *testing.T) {
+	t.Parallel()
+	driver := fake.New()
+	var seen []string
+	driver.OnStart = func(spec hypervisor.DomainSpec) error {
+		seen = append(seen, "on "+spec.Name)
+		if spec.Name == "refused" {
+			return errors.New("refused")
+		}
+		return nil
+	}
+	driver.OnDestroy = func(spec hypervisor.DomainSpec) { seen = append(seen, "off "+spec.Name) }
+
+	destroyed, err := driver.Define(t.Context(), spec(t, "destroyed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed, err := driver.Define(t.Context(), spec(t, "killed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, err := driver.Define(t.Context(), spec(t, "refused"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(
+		destroyed.Start(t.Context()), destroyed.Destroy(t.Context()), destroyed.Undefine(t.Context()),
+		killed.Start(t.Context()), driver.Kill("killed"), killed.Undefine(t.Context()),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if err := refused.Start(t.Context()); err == nil {
+		t.Error("the hook's error did not make the start fail")
+	}
+	if state, err := refused.State(t.Context()); state != hypervisor.StateOff || err != nil {
+		t.Errorf("after a failed start the domain is %s (%v)", state, err)
+	}
+	want := []string{"on destroyed", "off destroyed", "on killed", "off killed", "on refused"}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestKillNeedsADomain(t *testing.T) {
+	t.Parallel()
+	if err := fake.New().Kill("nobody"); !errors.Is(err, hypervisor.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
