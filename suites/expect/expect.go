@@ -1,0 +1,107 @@
+// Package expect turns a scenario's declarative checks into specs, one for each.
+package expect
+
+import (
+	"fmt"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/patchlab/patchlab/harness/handoff"
+	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/suites/lab"
+)
+
+// Specs declares a spec for each expectation, labelled with its index.
+func Specs() {
+	Describe("expect", lab.Expectation, func() {
+		for i, e := range lab.Expectations() {
+			It(Title(e), Label(handoff.ExpectLabel(i)), func(ctx SpecContext) { check(ctx, e) }, lab.Timeout())
+		}
+	})
+}
+
+// Title says an expectation in words.
+func Title(e scenario.Expect) string {
+	switch {
+	case e.Service != "":
+		return e.Service + " is active"
+	case e.Port != "":
+		return e.Port + " is listening"
+	case e.HTTP != nil:
+		return fmt.Sprintf("%s answers %d%s", e.HTTP.URL, status(e.HTTP), quoted(" with ", e.HTTP.Contains))
+	case e.Command != nil:
+		as, says := "", ""
+		if e.Command.User != "" {
+			as = " as " + e.Command.User
+		}
+		if e.Command.Stdout != nil {
+			says = fmt.Sprintf(" and says %q", *e.Command.Stdout)
+		}
+		return fmt.Sprintf("%q%s succeeds%s", e.Command.Run, as, says)
+	case e.File != nil:
+		return fmt.Sprintf("%s contains %q", e.File.Path, e.File.Contains)
+	default:
+		return "expects nothing"
+	}
+}
+
+func quoted(word, text string) string {
+	if text == "" {
+		return ""
+	}
+	return word + fmt.Sprintf("%q", text)
+}
+
+func status(h *scenario.HTTP) int {
+	if h.Status == 0 {
+		return 200
+	}
+	return h.Status
+}
+
+func check(ctx SpecContext, e scenario.Expect) {
+	switch {
+	case e.Service != "":
+		Expect(e.Service).To(lab.BeActive())
+	case e.Port != "":
+		Expect(e.Port).To(lab.BeListening())
+	case e.HTTP != nil:
+		checkHTTP(ctx, e.HTTP)
+	case e.Command != nil:
+		checkCommand(ctx, e.Command)
+	case e.File != nil:
+		content, err := lab.ReadFile(ctx, e.File.Path)
+		Expect(err).NotTo(HaveOccurred(), "reading %s", e.File.Path)
+		if !strings.Contains(string(content), e.File.Contains) {
+			Fail(fmt.Sprintf("%s does not contain %q. It begins: %q", e.File.Path, e.File.Contains, beginning(content)))
+		}
+	default:
+		Fail("the expectation is empty")
+	}
+}
+
+func checkHTTP(ctx SpecContext, h *scenario.HTTP) {
+	answer, err := lab.HTTPGet(ctx, h.URL)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(answer.Status).To(Equal(status(h)), "status of %s, which answers: %q", h.URL, beginning([]byte(answer.Body)))
+	if !strings.Contains(answer.Body, h.Contains) {
+		Fail(fmt.Sprintf("%s does not contain %q. It begins: %q", h.URL, h.Contains, beginning([]byte(answer.Body))))
+	}
+}
+
+func checkCommand(ctx SpecContext, c *scenario.Command) {
+	result := lab.RunAs(ctx, c.User, c.Run)
+	Expect(result.ExitCode).To(BeZero(), "exit code of %q, which says: %q", c.Run,
+		beginning(append(result.Stderr, result.Stdout...)))
+	if c.Stdout != nil {
+		Expect(strings.TrimSpace(string(result.Stdout))).To(Equal(strings.TrimSpace(*c.Stdout)), "output of %q", c.Run)
+	}
+}
+
+// beginning is what one can still read in a message.
+func beginning(text []byte) string {
+	const most = 300
+	return string(text[:min(len(text), most)])
+}
