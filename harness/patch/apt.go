@@ -1,0 +1,184 @@
+package patch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/mirror"
+	"github.com/patchlab/patchlab/harness/scenario"
+)
+
+// aptConf keeps APT away from the guest's own configuration, lists and caches, so that staging leaves no trace in /etc
+// and the mirror's name stays unknown. The lock's timeout waits for apt-daily, which starts after a boot.
+const aptConf = `Dir::Etc::sourcelist "%[1]s/sources.list";
+Dir::Etc::sourceparts "%[1]s/none";
+Dir::State::lists "%[1]s/lists";
+Dir::Cache::archives "%[1]s/archives";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+Acquire::Languages "none";
+Acquire::Retries "3";
+APT::Sandbox::User "root";
+APT::Get::Assume-Yes "true";
+APT::Get::Show-Versions "true";
+APT::Install-Recommends "false";
+APT::Color "false";
+DPkg::Lock::Timeout "600";
+DPkg::Use-Pty "false";
+`
+
+// dpkgOptions answer dpkg's question about an edited configuration file.
+func dpkgOptions(c scenario.Conffiles) string {
+	switch c {
+	case scenario.ConffilesReplace:
+		return "Dpkg::Options {\"--force-confnew\";};\n"
+	case scenario.ConffilesAsk:
+		return ""
+	default:
+		return "Dpkg::Options {\"--force-confdef\";\"--force-confold\";};\n"
+	}
+}
+
+// sources are the archive's pockets as one-line entries.
+func sources(suites ...string) string {
+	var list strings.Builder
+	for _, suite := range suites {
+		archive := "debian"
+		if strings.HasSuffix(suite, "-security") {
+			archive = "debian-security"
+		}
+		fmt.Fprintf(&list, "deb http://%s/%s %s main\n", mirror.AliasHost, archive, suite)
+	}
+	return list.String()
+}
+
+// aptArguments are apt-get's for the increment, the same for download and installation.
+func aptArguments(a scenario.APT) string {
+	if len(a.Packages) == 0 {
+		switch a.Mode {
+		case "full-upgrade":
+			return "full-upgrade"
+		case "upgrade":
+			return "upgrade"
+		default:
+			return "--with-new-pkgs upgrade"
+		}
+	}
+	arguments := "--only-upgrade"
+	if a.Mode != "full-upgrade" {
+		arguments += " --no-remove" // an upgrade that wants to remove something must say so
+	}
+	return arguments + " install --" + quoteAll(a.Packages)
+}
+
+// stageAPT downloads with the suite's lists alone, which is quick; only when that does not resolve, the
+// release's own pocket, twenty times as large, is added for new dependencies.
+func (s Stager) stageAPT(ctx context.Context, increment scenario.Increment, job *Job) (string, error) {
+	if increment.APT == nil {
+		return "", nil
+	}
+	if err := s.writeAPT(ctx, job, sources(increment.APT.Suite)); err != nil {
+		return "", err
+	}
+	arguments := aptArguments(*increment.APT)
+	names, err := s.download(ctx, job, arguments)
+	var refused *RefusedError
+	if errors.As(err, &refused) && increment.APT.Suite != s.Release {
+		if err := s.putText(ctx, path.Join(job.dir, "sources.list"), sources(increment.APT.Suite, s.Release)); err != nil {
+			return "", err
+		}
+		names, err = s.download(ctx, job, arguments)
+	}
+	if err != nil {
+		return "", err
+	}
+	if len(names) == 0 && job.OnlyPackages && len(increment.Packages) == 0 {
+		return "", &NothingError{Increment: job.Name, Installed: s.installed(ctx, increment.APT.Packages)}
+	}
+	job.Staged = append(job.Staged, names...)
+	return "apt-get --no-download " + arguments + "\n", nil
+}
+
+// download fetches the lists and the archives. What the package manager refuses is the candidate's fault; whether a failed
+// fetch is the lab's is known to the caller, who has the proxy.
+func (s Stager) download(ctx context.Context, job *Job, arguments string) ([]string, error) {
+	command := guest.Command{Line: fmt.Sprintf(
+		"export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 APT_CONFIG=%s && cd %s && mkdir -p lists/partial archives/partial "+
+			"&& apt-get -qq update -o APT::Update::Error-Mode=any 2>&1 && apt-get --download-only %s 2>&1 "+
+			"&& echo && echo @archives && cd archives && ls",
+		quote(path.Join(job.dir, "apt.conf")), quote(job.dir), arguments)}
+	result, err := s.Conn.Run(ctx, command)
+	if err != nil {
+		return nil, fmt.Errorf("downloading increment %s: %w", job.Name, err)
+	}
+	output, archives, _ := strings.Cut(string(result.Stdout), "\n@archives\n")
+	if result.ExitCode != 0 {
+		return nil, &RefusedError{Increment: job.Name, Output: output}
+	}
+	var names []string
+	for _, name := range strings.Fields(archives) {
+		if strings.HasSuffix(name, ".deb") {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func (s Stager) writeAPT(ctx context.Context, job *Job, list string) error {
+	conf := fmt.Sprintf(aptConf, job.dir) + dpkgOptions(s.Conffiles)
+	if s.Proxy != "" {
+		conf += fmt.Sprintf("Acquire::http::Proxy \"http://%s\";\n", s.Proxy)
+	}
+	if err := s.putText(ctx, path.Join(job.dir, "apt.conf"), conf); err != nil {
+		return err
+	}
+	return s.putText(ctx, path.Join(job.dir, "sources.list"), list)
+}
+
+// installed names the versions for the message that there is nothing to do. It is a courtesy: without an answer
+// the message is shorter.
+func (s Stager) installed(ctx context.Context, packages []string) string {
+	if len(packages) == 0 {
+		return "everything is up to date"
+	}
+	result, err := s.Conn.Run(ctx, guest.Command{
+		Line: `dpkg-query -W -f '${Package} ${Version}, ' --` + quoteAll(packages) + " 2>/dev/null",
+	})
+	versions := strings.TrimSuffix(strings.TrimSpace(string(result.Stdout)), ",")
+	if err != nil || versions == "" {
+		return "none of " + strings.Join(packages, ", ")
+	}
+	return versions
+}
+
+// stagePackages copies package files. APT installs them, so that their dependencies are checked.
+func (s Stager) stagePackages(ctx context.Context, increment scenario.Increment, job *Job) (string, error) {
+	var staged []string
+	for _, pattern := range increment.Packages {
+		matches, err := filepath.Glob(filepath.Join(s.Dir, pattern))
+		if err != nil {
+			return "", fmt.Errorf("packages %q: %w", pattern, err)
+		}
+		for _, from := range matches {
+			to := path.Join(job.dir, "packages", filepath.Base(from))
+			if err := s.put(ctx, from, to, job); err != nil {
+				return "", err
+			}
+			staged = append(staged, to)
+		}
+	}
+	if len(staged) == 0 {
+		return "", nil
+	}
+	if increment.APT == nil {
+		if err := s.writeAPT(ctx, job, ""); err != nil {
+			return "", err
+		}
+	}
+	return "apt-get --no-download --allow-downgrades install --" + quoteAll(staged) + "\n", nil
+}

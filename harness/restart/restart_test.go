@@ -1,0 +1,56 @@
+package restart_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/restart"
+)
+
+func stale(name string) fact.Fact { return fact.Fact{Kind: fact.KindStale, Name: name} }
+
+func TestAdviceRestartsTheManagerFirstAndTheWayInLast(t *testing.T) {
+	plan := restart.Advise(fact.NewSet(
+		stale("ssh.service /usr/sbin/sshd /usr/lib/libcrypto.so.3"),
+		stale("nginx.service /usr/sbin/nginx /usr/lib/libssl.so.3"),
+		stale("nginx.service /usr/sbin/nginx /usr/lib/libcrypto.so.3"),
+		stale("init.scope /usr/lib/systemd/systemd /usr/lib/libcrypto.so.3"),
+		stale("dbus.service /usr/bin/dbus-daemon /usr/lib/libdbus-1.so.3"),
+		stale("session-3.scope /bin/bash /usr/lib/libc.so.6"),
+	))
+	want := restart.Plan{
+		Units: []restart.Unit{
+			{Name: "init.scope", Reason: "systemd maps the deleted libcrypto.so.3"},
+			{Name: "nginx.service", Reason: "nginx maps the deleted libcrypto.so.3, nginx maps the deleted libssl.so.3"},
+			{Name: "ssh.service", Reason: "sshd maps the deleted libcrypto.so.3"},
+		},
+		Reboot: []string{
+			"dbus.service: clients of the message bus do not survive its restart (dbus-daemon maps the deleted libdbus-1.so.3)",
+		},
+		Sessions: []restart.Unit{{Name: "session-3.scope", Reason: "bash maps the deleted libc.so.6"}},
+	}
+	if diff := cmp.Diff(want, plan); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	wantCommand := "systemctl daemon-reexec || echo 'failed init.scope'; " +
+		"systemctl restart -- 'nginx.service' || echo 'failed nginx.service'; " +
+		"systemctl restart -- 'ssh.service' || echo 'failed ssh.service'; "
+	if diff := cmp.Diff(wantCommand, plan.Command()); diff != "" {
+		t.Errorf("command (-want +got):\n%s", diff)
+	}
+}
+
+func TestNothingStaleNeedsNothing(t *testing.T) {
+	if diff := cmp.Diff(restart.Plan{}, restart.Advise(fact.NewSet())); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
+func TestFailedRestartsAreNamed(t *testing.T) {
+	got := restart.Failed("failed nginx.service\nsomething else\nfailed cron.service\n")
+	if diff := cmp.Diff([]string{"nginx.service", "cron.service"}, got); diff != "" {
+		t.Errorf("failed units (-want +got):\n%s", diff)
+	}
+}
