@@ -49,6 +49,9 @@ func (d *Document) Has(path string) bool {
 	return ok
 }
 
+// Rejected tells whether the value at a path is there but could not be decoded.
+func (d *Document) Rejected(path string) bool { return d.rejected[path] }
+
 // Problems returns all problems so far, those of decoding included, sorted by position.
 func (d *Document) Problems() Problems { return d.problems.sorted() }
 

@@ -40,7 +40,7 @@ func suggestion(key string, known []string) string {
 func Nearest(word string, known []string) (string, bool) {
 	nearest, least := "", max(1, len(word)/3)+1
 	for _, candidate := range known {
-		if distance := editDistance(strings.ToLower(word), candidate); distance < least {
+		if distance := editDistance(strings.ToLower(word), candidate); distance < least && distance < len(word) {
 			nearest, least = candidate, distance
 		}
 	}
