@@ -1,0 +1,24 @@
+// Package image builds guests' images from manifests and keeps them in a store whose content is checked.
+//
+// # How an image is built
+//
+// mmdebstrap installs the packages into a root directory, as root or in a user namespace. The hooks in hooks/ put
+// patchlab's and the manifest's files in, take away what the host left and write the root to the disk's only partition,
+// from inside the namespace, where owners and file capabilities are right. The disk is then booted once with its kernel
+// handed to the hypervisor, because grub-install and update-grub need to see the real disk; the manifest's setup runs in the
+// same boot. A second boot, on an overlay that is thrown away, proves that the image comes up by its own boot loader with all
+// its services. Last the disk is hashed and moved into the store.
+//
+// # What a guest is like
+//
+// It is Debian as Debian has it, timers and man-db included, but for these differences:
+//   - The initial RAM disk holds four modules instead of hundreds (6 MB instead of 30 MB): unpacking it is most of the
+//     kernel's part of a boot under emulation.
+//   - The kernel is not "quiet" and the first serial port is the console: the console log is evidence of how far a boot came.
+//   - Package sources and mirrors appear by the aliases of package mirror.
+//   - Nobody has a password. A clone's key comes as a systemd credential, and is not in the image.
+//   - The time stamps of systemd's timers are removed at the end. A persistent timer whose stamp says that a run was
+//     missed starts within the hour after a boot: an image built yesterday would rotate logs or start
+//     apt-daily-upgrade in the middle of a baseline. Without a stamp a timer counts from the clone's first boot.
+//     apt-daily finds nothing to do: APT::Periodic is not configured and unattended-upgrades is not installed.
+package image

@@ -1,0 +1,159 @@
+package image
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/patchlab/patchlab/harness/image/manifest"
+	"github.com/patchlab/patchlab/harness/mirror"
+)
+
+// What runs in the root directory while mmdebstrap works, and in the guest at its first boot.
+var (
+	//go:embed hooks/early.sh
+	earlyHook string
+	//go:embed hooks/late.sh
+	lateHook string
+	//go:embed hooks/bootloader.sh
+	bootloaderScript string
+	//go:embed hooks/leave.sh
+	leaveScript string
+)
+
+// keyring verifies the packages; it is in the package debian-archive-keyring.
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// basePackages are in every image: what boots, has a network and lets patchlab in.
+var basePackages = []string{
+	"dbus", "e2fsprogs", "grub-pc", "ifupdown", "initramfs-tools", "iproute2", "isc-dhcp-client", "kmod", "libpam-systemd",
+	"linux-image-amd64", "netbase", "openssh-server", "procps", "systemd", "systemd-sysv", "udev", "zstd",
+}
+
+// partitionOffset is where the disk's only partition starts: 1 MiB, where every partitioning tool puts it, so that the boot loader
+// has room before it.
+const partitionOffset = 1 << 20
+
+// recipe is one build's input.
+type recipe struct {
+	manifest manifest.Manifest
+	mirror   mirror.Mirror
+	fsUUID   string
+	unshare  bool // build in a user namespace, because we are not root
+}
+
+// Recipe returns the digest of everything in patchlab that decides what an image of the manifest is like. An image with
+// another one is out of date.
+func Recipe(m manifest.Manifest) string {
+	hash := sha256.New()
+	// Writes to a hash never fail, and a manifest has nothing that JSON cannot hold.
+	text, _ := json.Marshal(m)
+	_, _ = fmt.Fprintf(hash, "%s\n%q\n", text, basePackages)
+	for _, hook := range []string{earlyHook, lateHook, bootloaderScript, leaveScript} {
+		_, _ = fmt.Fprintf(hash, "%q\n", hook)
+	}
+	r := recipe{manifest: m}
+	for _, f := range slices.Concat(earlyFiles(), r.lateFiles()) {
+		_, _ = fmt.Fprintf(hash, "%q %o %s %q\n", f.path, f.mode, f.owner, f.content)
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}
+
+// mmdebstrapArguments are the arguments after the program's name. Descriptor 3 must be the exchange directory.
+func (r recipe) mmdebstrapArguments() []string {
+	mode := "root"
+	if r.unshare {
+		mode = "unshare"
+	}
+	variables := fmt.Sprintf("uuid=%s offset=%d size=%d\n", r.fsUUID, partitionOffset, (r.manifest.Disk.Bytes()-partitionOffset)>>10)
+	arguments := []string{
+		"--mode=" + mode, "--variant=apt",
+		// The hook writes the disk, and it has cleaned up better than mmdebstrap would after it.
+		"--format=null", "--skip=cleanup",
+		"--architectures=amd64",
+		"--keyring=" + keyring,
+		"--include=" + strings.Join(r.packages(), ","),
+		// Both are taken out of the image again by the hook.
+		"--aptopt=APT::Install-Recommends \"false\"",
+		"--aptopt=Acquire::Retries \"3\"",
+		"--aptopt=Acquire::http::Timeout \"20\"",
+		"--dpkgopt=force-unsafe-io",
+		"--essential-hook=" + earlyHook,
+		"--customize-hook=" + variables + lateHook,
+		r.manifest.Release, "/dev/null",
+	}
+	return append(arguments, r.sources(r.mirror.Main, r.mirror.Security)...)
+}
+
+func (r recipe) packages() []string {
+	all := slices.Concat(basePackages, r.manifest.Packages)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// sources are the lines of sources.list for the manifest's pockets.
+func (r recipe) sources(main, security string) []string {
+	var lines []string
+	for _, pocket := range r.manifest.Pockets {
+		base, suite := main, r.manifest.Release+"-"+string(pocket)
+		switch pocket {
+		case manifest.Release:
+			suite = r.manifest.Release
+		case manifest.Security:
+			base = security
+		}
+		lines = append(lines, fmt.Sprintf("deb %s %s main", base, suite))
+	}
+	return lines
+}
+
+// rootFile is a file of the image.
+type rootFile struct {
+	path    string // absolute
+	mode    int64
+	owner   string // USER:GROUP
+	content string
+}
+
+// earlyFiles are there before the kernel is installed.
+func earlyFiles() []rootFile {
+	return []rootFile{
+		{"/etc/initramfs-tools/conf.d/patchlab", 0o644, "root:root", "MODULES=list\nCOMPRESS=zstd\n"},
+		// A hook, because /etc/initramfs-tools/modules belongs to a package that is not unpacked yet.
+		{"/etc/initramfs-tools/hooks/patchlab", 0o755, "root:root", `#!/bin/sh
+[ "$1" != prereqs ] || exit 0
+. /usr/share/initramfs-tools/hook-functions
+for module in virtio_pci virtio_blk virtio_net ext4; do force_load "$module"; done
+`},
+	}
+}
+
+// lateFiles are put in when all packages are installed.
+func (r recipe) lateFiles() []rootFile {
+	files := []rootFile{
+		{"/etc/fstab", 0o644, "root:root", "UUID=" + r.fsUUID + " / ext4 errors=remount-ro 0 1\n"},
+		{"/etc/hostname", 0o644, "root:root", "debian\n"},
+		{"/etc/hosts", 0o644, "root:root", "127.0.0.1\tlocalhost\n127.0.1.1\tdebian\n::1\tlocalhost ip6-localhost ip6-loopback\n"},
+		{"/etc/network/interfaces", 0o644, "root:root", "source /etc/network/interfaces.d/*\n\n" +
+			"auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet dhcp\n"},
+		{"/etc/apt/sources.list", 0o644, "root:root", strings.Join(r.sources(mirror.AliasMain, mirror.AliasSecurity), "\n") + "\n"},
+		{"/etc/default/grub", 0o644, "root:root", `GRUB_DEFAULT=0
+GRUB_TIMEOUT=1
+GRUB_DISTRIBUTOR=Debian
+GRUB_CMDLINE_LINUX_DEFAULT=""
+GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0 net.ifnames=0"
+GRUB_TERMINAL="console serial"
+GRUB_DISABLE_OS_PROBER=true
+`},
+	}
+	for _, f := range r.manifest.Files {
+		mode, _ := strconv.ParseInt(f.Mode, 8, 64) // validated by the manifest
+		files = append(files, rootFile{f.To, mode, f.Owner, string(f.Content)})
+	}
+	return files
+}

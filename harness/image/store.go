@@ -1,0 +1,193 @@
+package image
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Store is a directory of images: NAME/DIGEST/{disk.qcow2,image.json}. Whatever begins with a dot is not an image:
+// .build/ is where images come into being, .log/ keeps what the last build of each said.
+type Store struct {
+	Dir string
+}
+
+const (
+	diskFile   = "disk.qcow2"
+	recordFile = "image.json"
+)
+
+// Find returns the newest image of a name, without a look at its disk. The error wraps [ErrNotBuilt] if there is none.
+func (s *Store) Find(name string) (Image, error) {
+	if !filepath.IsLocal(name) || strings.ContainsAny(name, "/.") {
+		return Image{}, fmt.Errorf("%q is not the name of an image", name)
+	}
+	images, err := s.versions(name)
+	if err != nil {
+		return Image{}, err
+	}
+	if len(images) == 0 {
+		return Image{}, fmt.Errorf("image %s is %w; make it: patchlab image build %s", name, ErrNotBuilt, name)
+	}
+	return images[0], nil
+}
+
+// List returns all images, sorted by name, the newest of a name first.
+func (s *Store) List() ([]Image, error) {
+	names, err := subdirectories(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []Image
+	for _, name := range names {
+		images, err := s.versions(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, images...)
+	}
+	return all, nil
+}
+
+// versions returns the images of a name, the newest first.
+func (s *Store) versions(name string) ([]Image, error) {
+	digests, err := subdirectories(filepath.Join(s.Dir, name))
+	if err != nil {
+		return nil, err
+	}
+	var images []Image
+	for _, digest := range digests {
+		one, err := s.load(name, digest)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // half removed
+		}
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, one)
+	}
+	slices.SortFunc(images, func(a, b Image) int { return b.Built.Compare(a.Built) })
+	return images, nil
+}
+
+func (s *Store) load(name, digest string) (Image, error) {
+	path := filepath.Join(s.Dir, name, digest, recordFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Image{}, fmt.Errorf("reading an image's record: %w", err)
+	}
+	found := Image{Disk: filepath.Join(s.Dir, name, digest, diskFile)}
+	if err := json.Unmarshal(text, &found); err != nil {
+		return Image{}, &DamagedError{Name: name, Disk: path, Reason: "is not readable: " + err.Error()}
+	}
+	if found.Schema != schema {
+		return Image{}, &DamagedError{Name: name, Disk: path, Reason: fmt.Sprintf("has schema %d, this patchlab knows %d", found.Schema, schema)}
+	}
+	if found.Name != name || found.Digest != digest || found.digest() != digest {
+		return Image{}, &DamagedError{Name: name, Disk: path, Reason: "does not belong there"}
+	}
+	return found, nil
+}
+
+// add moves a finished build into the store. A store never has half an image: it appears by one rename.
+func (s *Store) add(image Image, disk string) error {
+	staged := filepath.Join(filepath.Dir(disk), "image")
+	if err := os.Mkdir(staged, 0o755); err != nil {
+		return fmt.Errorf("storing the image: %w", err)
+	}
+	if err := os.Rename(disk, filepath.Join(staged, diskFile)); err != nil {
+		return fmt.Errorf("storing the image: %w", err)
+	}
+	text, err := json.MarshalIndent(image, "", "  ")
+	if err != nil {
+		return fmt.Errorf("storing the image: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(staged, recordFile), append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("storing the image: %w", err)
+	}
+	if err := syncFile(filepath.Join(staged, diskFile)); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(s.Dir, image.Name), 0o755); err != nil {
+		return fmt.Errorf("storing the image: %w", err)
+	}
+	if err := os.Rename(staged, filepath.Join(s.Dir, image.Name, image.Digest)); err != nil {
+		return fmt.Errorf("storing the image: %w", err)
+	}
+	return nil
+}
+
+// syncFile makes sure that a power cut of the host does not leave a record beside a disk without its data.
+func syncFile(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("storing the image: %w", err)
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+// Hold keeps an image from being removed until release is called or the process ends.
+func (s *Store) Hold(image Image) (release func() error, err error) {
+	file, err := os.Open(filepath.Join(filepath.Dir(image.Disk), recordFile))
+	if err != nil {
+		return nil, fmt.Errorf("holding image %s: %w", image.Name, err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("holding image %s: it is being removed: %w", image.Name, err), file.Close())
+	}
+	return file.Close, nil
+}
+
+// Remove deletes one image. It returns an error that wraps [ErrInUse] while somebody holds it.
+func (s *Store) Remove(image Image) (err error) {
+	directory := filepath.Dir(image.Disk)
+	file, err := os.Open(filepath.Join(directory, recordFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("removing image %s: %w", image.Name, err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("removing image %s %s: %w", image.Name, image.ShortDigest(), ErrInUse)
+	} else if err != nil {
+		return fmt.Errorf("removing image %s: %w", image.Name, err)
+	}
+	// The record first: without it the rest is no image.
+	for _, name := range []string{recordFile, diskFile, checkedFile} {
+		if err := os.Remove(filepath.Join(directory, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing image %s: %w", image.Name, err)
+		}
+	}
+	if err := os.Remove(directory); err != nil {
+		return fmt.Errorf("removing image %s: %w", image.Name, err)
+	}
+	// Goes with the last of its images.
+	if err := os.Remove(filepath.Dir(directory)); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+		return fmt.Errorf("removing image %s: %w", image.Name, err)
+	}
+	return nil
+}
+
+// subdirectories lists the directories in one that are not hidden, sorted; none if it does not exist.
+func subdirectories(directory string) ([]string, error) {
+	entries, err := os.ReadDir(directory)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing images: %w", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() && !strings.HasPrefix(entry.Name(), ".") {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
+}

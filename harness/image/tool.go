@@ -1,0 +1,136 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tools are the host's programs that a build runs, with the Debian package of each.
+var tools = []struct{ name, pkg string }{
+	{"mmdebstrap", "mmdebstrap"}, {"sfdisk", "fdisk"}, {"mke2fs", "e2fsprogs"}, {"qemu-img", "qemu-utils"},
+}
+
+// sbin is where some of them lie; it is not in an ordinary user's PATH.
+const sbin = "/usr/local/sbin:/usr/sbin:/sbin"
+
+// missingTools returns the packages that a build lacks on this host.
+func missingTools(unshare bool) []string {
+	var missing []string
+	wanted := tools
+	if unshare {
+		wanted = append(wanted[:len(wanted):len(wanted)], struct{ name, pkg string }{"newuidmap", "uidmap"})
+	}
+	for _, tool := range wanted {
+		if lookTool(tool.name) == "" {
+			missing = append(missing, tool.pkg)
+		}
+	}
+	if _, err := os.Stat(keyring); errors.Is(err, fs.ErrNotExist) {
+		missing = append(missing, "debian-archive-keyring")
+	}
+	return missing
+}
+
+func lookTool(name string) string {
+	for _, directory := range filepath.SplitList(os.Getenv("PATH") + ":" + sbin) {
+		path := filepath.Join(directory, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	return ""
+}
+
+// tool is one run of a host's program.
+type tool struct {
+	name      string
+	arguments []string
+	stdin     string
+	env       []string   // beside this process's
+	files     []*os.File // descriptors from 3 on
+	log       io.Writer
+	hide      func(string) string // applied to what goes into an error; may be nil
+}
+
+// run waits for the program. When ctx ends, or this process dies, the program is asked to end, so that it can clean up.
+func (t tool) run(ctx context.Context) error {
+	path := lookTool(t.name)
+	if path == "" {
+		return fmt.Errorf("running %s: not installed", t.name)
+	}
+	command := exec.CommandContext(ctx, path, t.arguments...)
+	command.Env = append(os.Environ(), append(t.env, "PATH="+os.Getenv("PATH")+":"+sbin, "LC_ALL=C.UTF-8")...)
+	command.Stdin = strings.NewReader(t.stdin)
+	command.ExtraFiles = t.files
+	last := &tail{}
+	output := io.MultiWriter(t.log, last)
+	command.Stdout, command.Stderr = output, output
+	// A group of its own: Ctrl-C in a terminal reaches us alone, and we end all that it started in order.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	command.Cancel = func() error { return unix.Kill(-command.Process.Pid, unix.SIGTERM) }
+	command.WaitDelay = 20 * time.Second // mmdebstrap removes a root directory of 0.7 GB in two
+
+	// The death signal comes when the starting thread ends, so it must live as long as the program.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := command.Run(); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("running %s: %w", t.name, context.Cause(ctx))
+		}
+		complaint := last.String()
+		if t.hide != nil {
+			complaint = t.hide(complaint)
+		}
+		return fmt.Errorf("running %s: %w: %s", t.name, err, complaint)
+	}
+	return nil
+}
+
+// tail keeps the last complaint of a program, which is what an error message has room for.
+type tail struct {
+	kept []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	const most = 4 << 10
+	t.kept = append(t.kept, p...)
+	if extra := len(t.kept) - most; extra > 0 {
+		t.kept = bytes.Clone(t.kept[extra:])
+	}
+	return len(p), nil
+}
+
+// String returns the last lines that look like an error ("E: ..."), else the last line.
+func (t *tail) String() string {
+	var errors []string
+	line := ""
+	for text := range strings.Lines(string(t.kept)) {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		line = text
+		if strings.HasPrefix(text, "E: ") || strings.HasPrefix(text, "W: Failed") {
+			errors = append(errors, text)
+		}
+	}
+	if len(errors) > 3 {
+		errors = errors[:3] // the first cause, before what follows from it
+	}
+	if len(errors) > 0 {
+		line = strings.Join(errors, "; ")
+	}
+	return line
+}
