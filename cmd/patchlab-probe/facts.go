@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/probe/collect"
+	"github.com/patchlab/patchlab/harness/probe/systemd"
+)
+
+// facts prints one document.
+func facts(ctx context.Context, arguments []string, stdout, stderr io.Writer) error {
+	flags := newFlags("facts")
+	timings := flags.Bool("timings", false, "print each collector's time on standard error")
+	only := flags.String("only", "", "read facts of this kind")
+	if err := parse(flags, arguments); err != nil {
+		return err
+	}
+	began := time.Now()
+	src := collect.NewSource("/", manager(ctx), os.Getpid())
+	connected := time.Since(began)
+	collectors := slices.DeleteFunc(collect.All(), func(c collect.Collector) bool {
+		return *only != "" && c.Kind != fact.Kind(*only)
+	})
+	doc, taken := collect.Run(ctx, src, collectors, time.Now)
+	collected := time.Now()
+	// Not compressed: over ssh to a guest under emulation that was measured to cost 0.2 s more than it saves.
+	if err := json.NewEncoder(stdout).Encode(doc); err != nil {
+		return fmt.Errorf("writing facts: %w", err)
+	}
+	if *timings {
+		_, _ = fmt.Fprintf(stderr, "%-10s %v\n", "connect", connected)
+		for _, t := range taken {
+			_, _ = fmt.Fprintf(stderr, "%-10s %v %d facts\n", t.Kind, t.Took, t.Facts)
+		}
+		_, _ = fmt.Fprintf(stderr, "%-10s %v\n%-10s %v\n", "write", time.Since(collected), "total", time.Since(began))
+	}
+	return nil
+}
+
+// manager finds the way to systemd that works; nil where systemd does not run.
+func manager(ctx context.Context) collect.Manager {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return nil
+	}
+	m, err := systemd.Connect(ctx)
+	if err != nil {
+		return systemd.Systemctl{}
+	}
+	return m // the process's end closes it
+}
+
+func newFlags(name string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	return flags
+}
+
+func parse(flags *flag.FlagSet, arguments []string) error {
+	if err := flags.Parse(arguments); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%w: unexpected %q", errUsage, flags.Arg(0))
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+package collect
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/patchlab/patchlab/harness/fact"
+)
+
+// packageDB is dpkg's database: what is installed, and who owns which file below /etc and /boot.
+type packageDB struct {
+	installed []installedPackage
+	owners    map[string]string // path: NAME:ARCH
+	conffiles map[string]string // path: the MD5 sum that the package shipped
+}
+
+type installedPackage struct {
+	name, arch, version, status string
+	held, auto                  bool
+}
+
+func (p installedPackage) key() string { return p.name + ":" + p.arch }
+
+// packages reads what dpkg has installed, without running it.
+func packages(_ context.Context, src *Source) ([]fact.Fact, error) {
+	db, err := src.packages()
+	if db == nil {
+		return nil, err
+	}
+	facts := make([]fact.Fact, 0, len(db.installed))
+	for _, p := range db.installed {
+		attributes := map[string]string{"version": p.version, "status": p.status}
+		if p.auto {
+			attributes["auto"] = "true"
+		}
+		if p.held {
+			attributes["held"] = "true"
+		}
+		facts = append(facts, fact.Fact{Kind: fact.KindPackage, Name: p.key(), Attributes: attributes})
+	}
+	return facts, err
+}
+
+func readPackages(src *Source) (*packageDB, error) {
+	status, err := src.read("/var/lib/dpkg/status", maxDatabase)
+	if err != nil {
+		return nil, fmt.Errorf("reading dpkg's status: %w", err)
+	}
+	db := &packageDB{owners: map[string]string{}}
+	db.installed, db.conffiles = parseStatus(status)
+	marked, err := src.read("/var/lib/apt/extended_states", maxDatabase)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return db, fmt.Errorf("reading apt's marks: %w", err)
+	}
+	auto := parseExtendedStates(marked)
+	for i := range db.installed {
+		p := &db.installed[i]
+		// An "all" package is marked under the native architecture, which APT writes for it.
+		p.auto = auto[p.key()] || p.arch == "all" && auto[p.name]
+	}
+	return db, readOwners(src, db)
+}
+
+// parseStatus reads the packages whose files are on the disk: neither unknown ones nor those of which only configuration is
+// left.
+func parseStatus(status []byte) (installed []installedPackage, conffiles map[string]string) {
+	conffiles = map[string]string{}
+	for paragraph := range paragraphs(status) {
+		var p installedPackage
+		var shipped []conffile
+		var inConffiles bool
+		for line := range bytes.Lines(paragraph) {
+			line = bytes.TrimRight(line, "\n")
+			if len(line) > 0 && line[0] == ' ' {
+				if c, ok := parseConffile(string(line)); inConffiles && ok {
+					shipped = append(shipped, c)
+				}
+				continue
+			}
+			key, value, _ := bytes.Cut(line, []byte(":"))
+			inConffiles = string(key) == "Conffiles"
+			switch string(key) {
+			case "Package":
+				p.name = field(value)
+			case "Architecture":
+				p.arch = field(value)
+			case "Version":
+				p.version = field(value)
+			case "Status":
+				if w := strings.Fields(string(value)); len(w) == 3 {
+					p.held, p.status = w[0] == "hold", w[2]
+				}
+			}
+		}
+		if p.name == "" || p.status == "" || p.status == "not-installed" || p.status == "config-files" {
+			continue
+		}
+		installed = append(installed, p)
+		for _, c := range shipped {
+			conffiles[c.path] = c.digest
+		}
+	}
+	return installed, conffiles
+}
+
+func field(value []byte) string { return string(bytes.TrimSpace(value)) }
+
+// paragraphs yields the paragraphs of a file in Debian's control format.
+func paragraphs(data []byte) func(yield func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for len(data) > 0 {
+			paragraph, rest, _ := bytes.Cut(data, []byte("\n\n"))
+			if len(paragraph) > 0 && !yield(paragraph) {
+				return
+			}
+			data = rest
+		}
+	}
+}
+
+type conffile struct{ path, digest string }
+
+// parseConffile reads a line of a Conffiles field: a path, its MD5 sum, and perhaps "obsolete" or "remove-on-upgrade", with
+// which the package no longer ships it.
+func parseConffile(line string) (conffile, bool) {
+	words := strings.Fields(line)
+	if len(words) != 2 || len(words[1]) != 32 {
+		return conffile{}, false
+	}
+	return conffile{words[0], words[1]}, true
+}
+
+// parseExtendedStates returns the packages that APT marked as automatically installed, by NAME:ARCH and by NAME.
+func parseExtendedStates(data []byte) map[string]bool {
+	auto := map[string]bool{}
+	for paragraph := range paragraphs(data) {
+		var name, arch, mark string
+		for line := range bytes.Lines(paragraph) {
+			key, value, _ := bytes.Cut(line, []byte(":"))
+			switch string(key) {
+			case "Package":
+				name = field(value)
+			case "Architecture":
+				arch = field(value)
+			case "Auto-Installed":
+				mark = field(value)
+			}
+		}
+		if name != "" && mark == "1" {
+			auto[name+":"+arch], auto[name] = true, true
+		}
+	}
+	return auto
+}
+
+// readOwners reads from the packages' file lists who owns what below the directories that facts are about.
+func readOwners(src *Source, db *packageDB) error {
+	const info = "/var/lib/dpkg/info/"
+	var errs []error
+	for _, p := range db.installed {
+		list, err := src.read(info+p.name+":"+p.arch+".list", maxDatabase)
+		if errors.Is(err, fs.ErrNotExist) {
+			list, err = src.read(info+p.name+".list", maxDatabase)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("reading the file list of %s: %w", p.key(), err))
+			continue
+		}
+		for _, below := range []string{"/etc/", "/boot/"} {
+			ownLines(list, below, p.key(), db.owners)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ownLines notes the owner of every path below a directory. It searches instead of splitting: few of the lines match.
+func ownLines(list []byte, below, owner string, owners map[string]string) {
+	needle := []byte("\n" + below)
+	for len(list) > 0 {
+		i := bytes.Index(list, needle)
+		if i < 0 {
+			return
+		}
+		line, rest, found := bytes.Cut(list[i+1:], []byte("\n"))
+		owners[string(line)] = owner
+		if !found {
+			return
+		}
+		list = list[len(list)-len(rest)-1:]
+	}
+}
