@@ -333,7 +333,7 @@ func TestUnclassedDriftIsAFault(t *testing.T) {
 	}
 }
 
-func TestNewKernelIsNotMissedBeforeTheReboot(t *testing.T) {
+func TestNewKernelNeedNotRunBeforeTheReboot(t *testing.T) {
 	t.Parallel()
 	l := healthy()
 	l.Reboot, l.Phase = "", "apply kernel"
@@ -345,6 +345,49 @@ func TestNewKernelIsNotMissedBeforeTheReboot(t *testing.T) {
 	}
 	if got := failed(report); len(got) > 0 {
 		t.Errorf("failed: %v", got)
+	}
+}
+
+func TestKernelThatWasNoDefaultBeforeIsOldRot(t *testing.T) {
+	t.Parallel()
+	l := healthy()
+	l.set(fact.Fact{Kind: fact.KindKernel, Name: "default", Attributes: map[string]string{"release": "6.1.0-50-amd64"}})
+	l.Baseline = l.Facts
+	l.compare()
+	report, err := l.run(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := failed(report); len(got) > 0 {
+		t.Errorf("failed: %v", got)
+	}
+}
+
+// A spec that ran before the patch and not after it counts as gone.
+func TestLaterPhasesRunEverySpecOfTheBaseline(t *testing.T) {
+	t.Parallel()
+	names := func(change func(lab)) []string {
+		l := healthy()
+		change(l)
+		report, err := l.run(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, s := range report.Specs {
+			names = append(names, s.Name)
+		}
+		return names
+	}
+	apply := names(func(l lab) {
+		l.Phase, l.Reboot = "apply", ""
+		l.Packages = []handoff.Package{{Name: "linux-image-amd64:amd64", To: "6.1.192"}}
+	})
+	reboot := names(func(lab) {})
+	for _, name := range names(func(l lab) { l.Phase, l.Reboot = "baseline", "" }) {
+		if !slices.Contains(apply, name) || !slices.Contains(reboot, name) {
+			t.Errorf("%q runs at the baseline, and not after apply or reboot", name)
+		}
 	}
 }
 

@@ -73,7 +73,9 @@ func check(ctx SpecContext, e scenario.Expect) {
 		checkCommand(ctx, e.Command)
 	case e.File != nil:
 		content, err := lab.ReadFile(ctx, e.File.Path)
-		Expect(err).NotTo(HaveOccurred(), "reading %s", e.File.Path)
+		if err != nil {
+			Fail(fmt.Sprintf("reading %s: %v", e.File.Path, err))
+		}
 		if !strings.Contains(string(content), e.File.Contains) {
 			Fail(fmt.Sprintf("%s does not contain %q. It begins: %q", e.File.Path, e.File.Contains, beginning(content)))
 		}
@@ -84,8 +86,12 @@ func check(ctx SpecContext, e scenario.Expect) {
 
 func checkHTTP(ctx SpecContext, h *scenario.HTTP) {
 	answer, err := lab.HTTPGet(ctx, h.URL)
-	Expect(err).NotTo(HaveOccurred())
-	Expect(answer.Status).To(Equal(status(h)), "status of %s, which answers: %q", h.URL, beginning([]byte(answer.Body)))
+	if err != nil {
+		Fail(fmt.Sprintf("asking for %s: %v", h.URL, err))
+	}
+	if answer.Status != status(h) {
+		Fail(fmt.Sprintf("%s answers %d, not %d: %q", h.URL, answer.Status, status(h), beginning([]byte(answer.Body))))
+	}
 	if !strings.Contains(answer.Body, h.Contains) {
 		Fail(fmt.Sprintf("%s does not contain %q. It begins: %q", h.URL, h.Contains, beginning([]byte(answer.Body))))
 	}
@@ -93,10 +99,15 @@ func checkHTTP(ctx SpecContext, h *scenario.HTTP) {
 
 func checkCommand(ctx SpecContext, c *scenario.Command) {
 	result := lab.RunAs(ctx, c.User, c.Run)
-	Expect(result.ExitCode).To(BeZero(), "exit code of %q, which says: %q", c.Run,
-		beginning(append(result.Stderr, result.Stdout...)))
-	if c.Stdout != nil {
-		Expect(strings.TrimSpace(string(result.Stdout))).To(Equal(strings.TrimSpace(*c.Stdout)), "output of %q", c.Run)
+	if result.ExitCode != 0 {
+		says := beginning(append(result.Stderr, result.Stdout...))
+		Fail(fmt.Sprintf("%q exits with %d and says %q", c.Run, result.ExitCode, says))
+	}
+	if c.Stdout == nil {
+		return
+	}
+	if says, want := strings.TrimSpace(string(result.Stdout)), strings.TrimSpace(*c.Stdout); says != want {
+		Fail(fmt.Sprintf("%q says %q, not %q", c.Run, beginning([]byte(says)), want))
 	}
 }
 

@@ -51,14 +51,13 @@ func (m *noDrift) NegatedFailureMessage(any) string {
 // most bounds a message: beyond it nobody reads, and the report has all facts anyway.
 const most = 40
 
-// Describe lists drifts for people, one a line.
+// Describe lists drifts for people: a single one in a line, several one a line.
 func Describe(drifts []drift.Drift) string {
-	var out strings.Builder
-	verb := "facts have"
 	if len(drifts) == 1 {
-		verb = "fact has"
+		return "moved since the baseline: " + line(drifts[0])
 	}
-	fmt.Fprintf(&out, "%d %s moved since the baseline:", len(drifts), verb)
+	var out strings.Builder
+	fmt.Fprintf(&out, "%d facts have moved since the baseline:", len(drifts))
 	for i, d := range drifts {
 		if i == most {
 			fmt.Fprintf(&out, "\n  and %d more", len(drifts)-most)
