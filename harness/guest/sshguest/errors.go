@@ -1,0 +1,55 @@
+package sshguest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/patchlab/patchlab/harness/guest"
+)
+
+func lost(act string, cause error) error {
+	return fmt.Errorf("%s: %w: %w", act, guest.ErrLost, sanitised{cause})
+}
+
+// endsConnection reports whether an error can only come from a connection that is gone or useless. A command without an
+// exit status belongs here: its sshd process died or was told to forget it, so that its answer will never come.
+func endsConnection(err error) bool {
+	for _, sign := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, sftp.ErrSSHFxConnectionLost} {
+		if errors.Is(err, sign) {
+			return true
+		}
+	}
+	if _, ok := errors.AsType[*ssh.ExitMissingError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[net.Error](err)
+	return ok
+}
+
+// sanitised bounds and quotes what a hostile guest could put into an error's text.
+type sanitised struct{ error }
+
+// Error returns one printable line.
+func (s sanitised) Error() string { return printable(s.error.Error(), 300) }
+
+// Unwrap returns the error as it was.
+func (s sanitised) Unwrap() error { return s.error }
+
+// printable returns text as one line of at most most bytes, without anything that could move a terminal's cursor.
+func printable(text string, most int) string {
+	cut := ""
+	if len(text) > most {
+		text, cut = text[:most], "..."
+	}
+	if quoted := strconv.Quote(text); quoted[1:len(quoted)-1] != text {
+		text = strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	}
+	return text + cut
+}

@@ -1,0 +1,111 @@
+//go:build vmtest
+
+package sshguest_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/guesttest"
+	"github.com/patchlab/patchlab/harness/guest/sshguest"
+)
+
+// realGuest is a running guest named by the environment: PATCHLAB_GUEST_ADDRESS (host:port), PATCHLAB_GUEST_HOSTKEY (a line as
+// in authorized_keys) and PATCHLAB_GUEST_KEY (the file of root's private key).
+func realGuest(t *testing.T) sshguest.Config {
+	t.Helper()
+	if os.Getenv("PATCHLAB_VM_TESTS") != "1" || os.Getenv("PATCHLAB_GUEST_ADDRESS") == "" {
+		t.Skip("no guest given: set PATCHLAB_VM_TESTS=1 and PATCHLAB_GUEST_ADDRESS, _HOSTKEY and _KEY")
+	}
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(os.Getenv("PATCHLAB_GUEST_HOSTKEY")))
+	if err != nil {
+		t.Fatalf("PATCHLAB_GUEST_HOSTKEY: %v", err)
+	}
+	private, err := os.ReadFile(os.Getenv("PATCHLAB_GUEST_KEY"))
+	if err != nil {
+		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
+	}
+	signer, err := ssh.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
+	}
+	return sshguest.Config{Address: os.Getenv("PATCHLAB_GUEST_ADDRESS"), HostKey: hostKey, Signer: signer}
+}
+
+func mustRun(t *testing.T, ctx context.Context, conn guest.Conn, line string) []byte {
+	t.Helper()
+	command := guest.Command{Line: line}
+	result, err := conn.Run(ctx, command)
+	if err == nil {
+		err = result.Err(command)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	return result.Stdout
+}
+
+func TestRealGuestKeepsTheContract(t *testing.T) {
+	const dir = "/run/patchlab-conformance"
+	config := realGuest(t)
+	dialer := sshguest.New(config)
+	conn, err := dialer.Dial(t.Context())
+	if err != nil {
+		t.Fatalf("Dial: %v", err)
+	}
+	mustRun(t, t.Context(), conn, "rm -rf "+dir+" && mkdir "+dir)
+	t.Cleanup(func() {
+		mustRun(t, context.WithoutCancel(t.Context()), conn, "rm -rf "+dir)
+		_ = conn.Close()
+	})
+	guesttest.RunConn(t, func(t *testing.T) guesttest.Subject {
+		t.Helper()
+		// The sshd of each connection but this test's own is killed: no TCP end, no goodbye of SSH.
+		cut := func(t *testing.T) {
+			t.Helper()
+			mustRun(t, t.Context(), conn, `for p in $(pgrep -f '^sshd: root@notty'); do [ "$p" = "$PPID" ] || kill -9 "$p"; done`)
+		}
+		return guesttest.Subject{Dialer: dialer, Dir: dir, User: "nobody", Cut: cut}
+	})
+}
+
+// TestRealGuestFigures logs the figures of the package's documentation.
+func TestRealGuestFigures(t *testing.T) {
+	dialer := sshguest.New(realGuest(t))
+	for range 3 {
+		start := time.Now()
+		conn, err := dialer.Dial(t.Context())
+		if err != nil {
+			t.Fatalf("Dial: %v", err)
+		}
+		lap := func(what string) {
+			t.Logf("%-16s %.2f s", what, time.Since(start).Seconds())
+			start = time.Now()
+		}
+		lap("connect")
+		mustRun(t, t.Context(), conn, "true")
+		lap("first command")
+		mustRun(t, t.Context(), conn, "true")
+		lap("next command")
+		for _, size := range []int{1, 3 << 20, 3 << 20} {
+			if err := conn.Put(t.Context(), "/run/patchlab-figures", 0o600, bytes.NewReader(make([]byte, size))); err != nil {
+				t.Fatalf("Put: %v", err)
+			}
+			lap(fmt.Sprintf("put %d bytes", size))
+		}
+		var back bytes.Buffer
+		if err := conn.Get(t.Context(), "/run/patchlab-figures", &back); err != nil {
+			t.Fatalf("Get: %v", err)
+		}
+		lap("get it back")
+		mustRun(t, t.Context(), conn, "rm /run/patchlab-figures")
+		_ = conn.Close()
+	}
+}
