@@ -225,7 +225,10 @@ func tellsVersion(t *testing.T, f fixture) {
 func closesGently(t *testing.T, f fixture) {
 	spec := f.spec()
 	f.clean(t, spec.Name)
-	other := f.Open(t)
+	other, err := f.Open(t.Context())
+	if err != nil {
+		t.Fatalf("opening the driver: %v", err)
+	}
 	domain, err := other.Define(t.Context(), spec)
 	if err != nil {
 		t.Fatalf("defining: %v", err)

@@ -18,8 +18,8 @@ import (
 
 // Bench is what the suite needs of a driver under test.
 type Bench struct {
-	// Open returns a driver. Drivers that are opened in one test see the same domains.
-	Open func(t *testing.T) hypervisor.Driver
+	// Open returns a driver. All of them see the same domains.
+	Open func(ctx context.Context) (hypervisor.Driver, error)
 	// Dir returns a new directory that the hypervisor's processes can reach.
 	Dir func(t *testing.T) string
 	// Backing is a qcow2 image whose guest writes Greeting to its first serial port at each boot and then idles.
@@ -80,13 +80,24 @@ type fixture struct {
 
 func newFixture(t *testing.T, bench Bench) fixture {
 	t.Helper()
-	f := fixture{Bench: bench, driver: bench.Open(t), dir: bench.Dir(t)}
+	f := fixture{Bench: bench, dir: bench.Dir(t)}
+	f.driver = f.open(t)
+	return f
+}
+
+// open returns a further driver, which is closed when the test ends.
+func (f fixture) open(t *testing.T) hypervisor.Driver {
+	t.Helper()
+	driver, err := f.Open(t.Context())
+	if err != nil {
+		t.Fatalf("opening the driver: %v", err)
+	}
 	t.Cleanup(func() {
-		if err := f.driver.Close(); err != nil {
+		if err := driver.Close(); err != nil {
 			t.Errorf("closing the driver: %v", err)
 		}
 	})
-	return f
+	return driver
 }
 
 // spec describes a small domain with a name that no other test uses.
@@ -120,19 +131,26 @@ func (f fixture) clean(t *testing.T, name string) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 		defer cancel()
-		driver := f.Open(t)
-		defer driver.Close()
-		domain, err := driver.Lookup(ctx, name)
-		if errors.Is(err, hypervisor.ErrNotFound) {
-			return
-		}
-		if err == nil {
-			err = domain.Undefine(ctx)
-		}
-		if err != nil {
+		if err := f.undefine(ctx, name); err != nil {
 			t.Errorf("cleaning up %s: %v", name, err)
 		}
 	})
+}
+
+func (f fixture) undefine(ctx context.Context, name string) (err error) {
+	driver, err := f.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, driver.Close()) }()
+	domain, err := driver.Lookup(ctx, name)
+	if errors.Is(err, hypervisor.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return domain.Undefine(ctx)
 }
 
 func (f fixture) start(t *testing.T, spec hypervisor.DomainSpec) hypervisor.Domain {

@@ -95,8 +95,7 @@ func idempotent(t *testing.T, f fixture) {
 func undefinesThroughLookup(t *testing.T, f fixture) {
 	spec := f.spec()
 	f.start(t, spec)
-	other := f.Open(t)
-	defer other.Close()
+	other := f.open(t)
 	domain, err := other.Lookup(t.Context(), spec.Name)
 	if err != nil {
 		t.Fatalf("looking up: %v", err)

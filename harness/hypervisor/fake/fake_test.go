@@ -1,6 +1,7 @@
 package fake_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	driver := fake.New()
 	drivertest.Run(t, drivertest.Bench{
-		Open:        func(*testing.T) hypervisor.Driver { return driver },
+		Open:        func(context.Context) (hypervisor.Driver, error) { return driver, nil },
 		Dir:         func(t *testing.T) string { t.Helper(); return t.TempDir() },
 		Backing:     backing(t),
 		Greeting:    fake.Greeting,

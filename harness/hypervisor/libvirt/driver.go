@@ -1,0 +1,150 @@
+// Package libvirt is the driver that makes its domains with libvirt and QEMU, over libvirt's own protocol.
+package libvirt
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+)
+
+var (
+	_ hypervisor.Driver        = (*Driver)(nil)
+	_ hypervisor.Domain        = (*domain)(nil)
+	_ hypervisor.Screenshotter = (*domain)(nil)
+)
+
+// Options of a connection.
+type Options struct {
+	// URI of the libvirt: qemu:///system or qemu:///session, with ?socket=PATH for one that listens elsewhere. Only
+	// libvirts on this host are reached: images and consoles are files here.
+	URI string
+	// Owner of the files that QEMU writes, if it runs as another user than patchlab and libvirt does not hand files
+	// over itself; nil where that is not needed.
+	Owner *Owner
+}
+
+// Owner is the user that QEMU runs as.
+type Owner struct {
+	Name string
+	UID  int
+	GID  int
+}
+
+// Driver makes domains with one libvirt.
+type Driver struct {
+	endpoint endpoint
+	owner    *Owner
+	// lease is a connection that no call uses: a libvirt that ends itself when nobody needs it stays while it is open.
+	lease *connection
+	// cleanups are the ends of defines that were cut short.
+	cleanups sync.WaitGroup
+}
+
+// Connect reaches a libvirt.
+func Connect(ctx context.Context, opts Options) (*Driver, error) {
+	endpoint, err := parseURI(opts.URI)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := endpoint.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Driver{endpoint: endpoint, owner: opts.Owner, lease: lease}, nil
+}
+
+// closePatience bounds how long Close waits for defines that were cut short.
+const closePatience = 10 * time.Second
+
+// Close gives up the connection, after a define that was cut short is undone.
+func (d *Driver) Close() error {
+	undone := make(chan struct{})
+	go func() {
+		defer close(undone)
+		d.cleanups.Wait()
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	select {
+	case <-undone:
+	case <-ctx.Done():
+	}
+	d.lease.close()
+	return nil
+}
+
+// Version names libvirt's and QEMU's versions.
+func (d *Driver) Version(ctx context.Context) (string, error) {
+	return call(ctx, d, "asking libvirt for its version", func(l *golibvirt.Libvirt) (string, error) {
+		libvirt, err := l.ConnectGetLibVersion()
+		if err != nil {
+			return "", err
+		}
+		qemu, err := l.ConnectGetVersion()
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("libvirt %s, QEMU %s", dotted(libvirt), dotted(qemu)), nil
+	})
+}
+
+// dotted takes apart libvirt's version numbers: major * 1,000,000 + minor * 1,000 + release.
+func dotted(version uint64) string {
+	return fmt.Sprintf("%d.%d.%d", version/1_000_000, version/1_000%1_000, version%1_000)
+}
+
+// Domains lists the domains whose metadata says that patchlab made them.
+func (d *Driver) Domains(ctx context.Context) ([]hypervisor.Owned, error) {
+	return call(ctx, d, "listing domains", func(l *golibvirt.Libvirt) ([]hypervisor.Owned, error) {
+		const all = golibvirt.ConnectListDomainsActive | golibvirt.ConnectListDomainsInactive
+		found, _, err := l.ConnectListAllDomains(1, all)
+		if err != nil {
+			return nil, err
+		}
+		owned := []hypervisor.Owned{}
+		for _, handle := range found {
+			meta, err := readMetadata(l, handle)
+			if isCode(err, golibvirt.ErrNoDomain) || isCode(err, golibvirt.ErrNoDomainMetadata) {
+				continue // gone meanwhile, or not ours
+			}
+			if err != nil {
+				return nil, fmt.Errorf("reading the metadata of %s: %w", handle.Name, err)
+			}
+			state, err := readState(l, handle)
+			if isCode(err, golibvirt.ErrNoDomain) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("reading the state of %s: %w", handle.Name, err)
+			}
+			owned = append(owned, hypervisor.Owned{Name: handle.Name, RunID: meta.Run, RunDir: meta.Dir, State: state})
+		}
+		slices.SortFunc(owned, func(a, b hypervisor.Owned) int { return strings.Compare(a.Name, b.Name) })
+		return owned, nil
+	})
+}
+
+// Lookup finds a domain that patchlab made.
+func (d *Driver) Lookup(ctx context.Context, name string) (hypervisor.Domain, error) {
+	return call(ctx, d, "looking up domain "+name, func(l *golibvirt.Libvirt) (hypervisor.Domain, error) {
+		handle, err := l.DomainLookupByName(name)
+		if err != nil {
+			return nil, err
+		}
+		meta, err := readMetadata(l, handle)
+		if isCode(err, golibvirt.ErrNoDomainMetadata) {
+			return nil, fmt.Errorf("%w that patchlab made", hypervisor.ErrNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &domain{driver: d, handle: handle, overlay: meta.Overlay}, nil
+	})
+}
