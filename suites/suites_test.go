@@ -428,12 +428,14 @@ func TestExpectations(t *testing.T) {
 		title  string
 	}{
 		"service": {
-			scenario.Expect{Service: "nginx"}, nil,
+			scenario.Expect{Service: "nginx"},
+			nil,
 			func(l lab) { l.set(unit("nginx.service", "failed", "enabled")) },
 			"expect nginx is active",
 		},
 		"port": {
-			scenario.Expect{Port: "tcp/80"}, nil,
+			scenario.Expect{Port: "tcp/80"},
+			nil,
 			func(l lab) { l.remove(fact.KindPort, "tcp/*:80") },
 			"expect tcp/80 is listening",
 		},

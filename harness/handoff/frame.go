@@ -82,7 +82,7 @@ func (r *reply) setError(err error) {
 	}
 }
 
-func (r reply) err() error {
+func (r *reply) err() error {
 	if r.Error == "" {
 		return nil
 	}

@@ -28,8 +28,11 @@ func full() handoff.Handoff {
 		}},
 		Packages: []handoff.Package{{Name: "nginx:amd64", From: "1", To: "2", Increment: "nginx"}},
 		Expect: []scenario.Expect{
-			{Service: "nginx"}, {Port: "tcp/80"}, {HTTP: &scenario.HTTP{URL: "http://127.0.0.1/", Status: 200}},
-			{Command: &scenario.Command{Run: "psql", User: "postgres", Stdout: &one}}, {File: &scenario.Content{Path: "/etc/motd", Contains: "x"}},
+			{Service: "nginx"},
+			{Port: "tcp/80"},
+			{HTTP: &scenario.HTTP{URL: "http://127.0.0.1/", Status: 200}},
+			{Command: &scenario.Command{Run: "psql", User: "postgres", Stdout: &one}},
+			{File: &scenario.Content{Path: "/etc/motd", Contains: "x"}},
 		},
 		Suites: []string{"boot"}, Labels: "!asks-guest", Patience: time.Minute, Socket: "@patchlab-x", Report: "/run/report.json",
 	}

@@ -207,7 +207,7 @@ func (r *Report) add(other Report) {
 }
 
 // labFault is an error if a spec failed because the guest could not be asked.
-func (r Report) labFault(title string) error {
+func (r *Report) labFault(title string) error {
 	for _, s := range r.Specs {
 		if s.State == Failed && s.Lost != "" {
 			return fmt.Errorf("%s could not ask the guest in %q: %w: %s", title, s.Name, guest.ErrLost, s.Lost)

@@ -284,14 +284,18 @@ func TestSuiteEndsWithTheContextAndTakesItsChildrenAlong(t *testing.T) {
 	if !strings.Contains(err.Error(), "never ends") {
 		t.Errorf("error %v, want the spec that hung in it", err)
 	}
-	// A killed orphan is gone, or waits for the init of this machine to take notice.
 	err = wait.Until(t.Context(), "the suite's child to die", 10*time.Millisecond, func(context.Context) (bool, error) {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return err != nil || strings.Contains(string(status), ") Z "), nil
+		return gone(pid), nil
 	})
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// gone tells whether a process has ended. A killed orphan may wait for the init of this machine to take notice.
+func gone(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(status), ") Z ")
 }
 
 func TestCheckReportsAllThatIsWrong(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/guest"
@@ -33,5 +34,5 @@ func noteLost(err error) {
 
 // running tells whether a spec is: report entries need one.
 func running() bool {
-	return ginkgo.CurrentSpecReport().LeafNodeType.String() != ""
+	return ginkgo.CurrentSpecReport().LeafNodeType != types.NodeTypeInvalid
 }
