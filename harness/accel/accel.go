@@ -47,6 +47,14 @@ type Options struct {
 	Fresh    bool   // measure even when there is an answer
 }
 
+// WithoutKVM is the report for a place where KVM may not be used, whatever was measured.
+func (r Report) WithoutKVM(reason string) Report {
+	if r.Best == hypervisor.KVM {
+		r.Best, r.KVMState, r.Reason, r.Slowness = hypervisor.TCG, KVMNoAccess, reason, slowness(r.TCG)
+	}
+	return r
+}
+
 // The figures behind the choice, all from a 2-core host without KVM (QEMU 7.2).
 const (
 	// The canary took 0.37 to 0.45 s there, QEMU's own start included.
@@ -73,6 +81,9 @@ func Measure(ctx context.Context, opts Options) (Report, error) {
 		opts.QEMU = "qemu-system-x86_64"
 	}
 	qemu, err := exec.LookPath(opts.QEMU)
+	if errors.Is(err, exec.ErrNotFound) {
+		return Report{}, fmt.Errorf("%s is not installed: apt-get install qemu-system-x86", opts.QEMU)
+	}
 	if err != nil {
 		return Report{}, fmt.Errorf("looking for the emulator: %w", err)
 	}

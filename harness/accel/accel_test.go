@@ -97,6 +97,22 @@ func TestSlownessFollowsTheHostWithinBounds(t *testing.T) {
 	}
 }
 
+func TestWithoutKVMEmulates(t *testing.T) {
+	t.Parallel()
+	fast := Report{Best: hypervisor.KVM, TCG: referenceTCG, KVM: time.Millisecond, KVMState: KVMWorks, Reason: "fast", Slowness: 1}
+	want := Report{
+		Best: hypervisor.TCG, TCG: referenceTCG, KVM: time.Millisecond, KVMState: KVMNoAccess, Reason: "not for nobody",
+		Slowness: referenceSlowness,
+	}
+	if diff := cmp.Diff(want, fast.WithoutKVM("not for nobody")); diff != "" {
+		t.Error(diff)
+	}
+	slow := Report{Best: hypervisor.TCG, KVMState: KVMAbsent, Reason: "none", Slowness: 6}
+	if diff := cmp.Diff(slow, slow.WithoutKVM("not for nobody")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestTheCacheAnswersOnlyForItsKey(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "made", "on", "demand")

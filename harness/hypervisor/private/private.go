@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +21,7 @@ import (
 
 // Options of the private libvirt.
 type Options struct {
-	// Dir holds its sockets, configuration and logs; [DefaultDir] proposes one. Paths of sockets are short: at
-	// most 23 characters are good.
+	// Dir holds its sockets, configuration and logs. Paths of sockets are short: it may have at most [MaxDir] bytes.
 	Dir string
 	// Self is how this program is called to arrive in [Exec]: its path and the words before Exec's arguments.
 	Self []string
@@ -44,31 +42,18 @@ type Instance struct {
 	Log   string   // what libvirt has to say
 }
 
-// maxDir is the longest directory whose sockets keep within the system's 107 bytes: the guest agent's is at
+// MaxDir is the length of the longest directory whose sockets keep within the system's 107 bytes: the guest agent's is at
 // /libvirt/qemu/channel/target/domain-ID-NAME/org.qemu.guest_agent.0 below it, with up to 4 digits of id and 20
 // characters of name.
-const maxDir = 107 - len("/libvirt/qemu/channel/target/domain-1234-12345678901234567890/org.qemu.guest_agent.0")
+const MaxDir = 107 - len("/libvirt/qemu/channel/target/domain-1234-12345678901234567890/org.qemu.guest_agent.0")
 
 const defaultIdle = time.Minute
 
-// DefaultDir is a directory that is short enough, goes away with the host's boot and belongs to this user.
-func DefaultDir(uid int, getenv func(string) string) string {
-	if uid == 0 {
-		return "/run/patchlab"
-	}
-	if runtime := getenv("XDG_RUNTIME_DIR"); runtime != "" {
-		if dir := filepath.Join(runtime, "patchlab"); len(dir) <= maxDir {
-			return dir
-		}
-	}
-	return fmt.Sprintf("/tmp/patchlab-%d", uid) // checked for its owner before use
-}
-
 // Ensure returns the user's private libvirt and starts it if it does not run.
 func Ensure(ctx context.Context, opts Options) (Instance, error) {
-	if len(opts.Dir) > maxDir {
+	if len(opts.Dir) > MaxDir {
 		return Instance{}, fmt.Errorf("the directory of the private libvirt, %s, is too long for the paths of sockets: "+
-			"%d characters, at most %d are possible; set XDG_RUNTIME_DIR to a shorter one", opts.Dir, len(opts.Dir), maxDir)
+			"%d bytes, at most %d are possible; name a shorter one in PATCHLAB_RUNTIME_DIR", opts.Dir, len(opts.Dir), MaxDir)
 	}
 	account, err := chooseAccount()
 	if err != nil {
