@@ -28,8 +28,8 @@ func (j *buildJob) firstBoot(ctx context.Context) error {
 	spec := j.spec("first")
 	spec.Kernel, spec.Initrd = j.workshop.file(kernelFile), j.workshop.file(initrdFile)
 	spec.CommandLine = "root=/dev/vda1 rw console=ttyS0 net.ifnames=0"
-	return j.withDomain(ctx, spec, func(ctx context.Context, m *machine) error {
-		if err := j.stage(ctx, "first boot", m.connect); err != nil {
+	return j.withMachine(ctx, spec, func(ctx context.Context, m *machine) error {
+		if err := j.stage(ctx, "first boot", m.boot); err != nil {
 			return err
 		}
 		if err := j.stage(ctx, "boot loader", func(ctx context.Context) error {
@@ -58,8 +58,8 @@ func (j *buildJob) firstBoot(ctx context.Context) error {
 
 // checkBoot proves, on an overlay that is thrown away, that the image boots by itself and that nothing in it fails.
 func (j *buildJob) checkBoot(ctx context.Context) error {
-	return j.withDomain(ctx, j.spec("check"), func(ctx context.Context, m *machine) error {
-		if err := m.connect(ctx); err != nil {
+	return j.withMachine(ctx, j.spec("check"), func(ctx context.Context, m *machine) error {
+		if err := m.boot(ctx); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(ctx, j.Timeouts.Settle)
@@ -165,47 +165,48 @@ func (j *buildJob) clearDomains(ctx context.Context) error {
 	return nil
 }
 
-// machine is a booted guest of the build.
+// machine is a guest of the build.
 type machine struct {
 	job    *buildJob
-	domain hypervisor.Domain
-	key    Key
-	conn   guest.Conn
+	spec   hypervisor.DomainSpec
+	domain hypervisor.Domain // nil until it is defined
+	conn   guest.Conn        // nil until it has answered
 }
 
-// withDomain makes a domain for as long as use takes.
-func (j *buildJob) withDomain(ctx context.Context, spec hypervisor.DomainSpec, use func(context.Context, *machine) error) (err error) {
-	key, err := j.NewKey()
-	if err != nil {
-		return fmt.Errorf("making a key: %w", err)
-	}
-	spec.Credentials = map[string]string{"ssh.authorized_keys.root": key.AuthorizedKey}
-	domain, err := j.Driver.Define(ctx, spec)
-	if err != nil {
-		return err
-	}
-	m := &machine{job: j, domain: domain, key: key}
+// withMachine takes the machine away again when use is done, whatever became of it.
+func (j *buildJob) withMachine(ctx context.Context, spec hypervisor.DomainSpec, use func(context.Context, *machine) error) (err error) {
+	m := &machine{job: j, spec: spec}
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.Timeouts.Cleanup)
 		defer cancel()
 		if m.conn != nil {
 			_ = m.conn.Close() // the domain goes anyway
 		}
-		err = errors.Join(err, domain.Undefine(cleanup))
+		if m.domain != nil {
+			err = errors.Join(err, m.domain.Undefine(cleanup))
+		}
 	}()
-	if err := domain.Start(ctx); err != nil {
-		return err
-	}
 	return use(ctx, m)
 }
 
-// connect waits for the guest to let us in.
-func (m *machine) connect(ctx context.Context) error {
+// boot turns the machine on and waits until it lets us in.
+func (m *machine) boot(ctx context.Context) error {
+	key, err := m.job.NewKey()
+	if err != nil {
+		return fmt.Errorf("making a key: %w", err)
+	}
+	m.spec.Credentials = map[string]string{"ssh.authorized_keys.root": key.AuthorizedKey}
+	if m.domain, err = m.job.Driver.Define(ctx, m.spec); err != nil {
+		return err
+	}
+	if err := m.domain.Start(ctx); err != nil {
+		return err
+	}
 	address, err := m.domain.Address(ctx)
 	if err != nil {
 		return err
 	}
-	dialer, err := m.key.Dialer(address, m.job.hostKey, m.job.log)
+	dialer, err := key.Dialer(address, m.job.hostKey, m.job.log)
 	if err != nil {
 		return err
 	}

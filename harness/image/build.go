@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,8 +32,12 @@ type Builder struct {
 	Mirror      func(ctx context.Context) (mirror.Mirror, error)
 	Accelerator hypervisor.Accelerator
 	Timeouts    timing.Timeouts // scaled for the accelerator already
-	Sink        progress.Sink
-	Now         func() time.Time
+	// Unshare builds in a user namespace: for everybody but root.
+	Unshare bool
+	Sink    progress.Sink
+	Now     func() time.Time
+
+	missing func(unshare bool) []string // tests put theirs here; nil is missingTools
 }
 
 // Key lets into one boot of a guest.
@@ -73,9 +78,11 @@ func (b *Builder) Build(ctx context.Context, m manifest.Manifest, rebuild bool) 
 		return Image{}, err
 	}
 	job := &buildJob{Builder: b, manifest: m, seconds: map[string]float64{}}
-	job.recipe = recipe{manifest: m, mirror: source, fsUUID: newUUID(), unshare: os.Getuid() != 0}
+	job.recipe = recipe{manifest: m, mirror: source, fsUUID: newUUID(), unshare: b.Unshare}
 	waiting := func() { b.emit(m.Name, progress.Note, "wait", "another build of "+m.Name+" is running") }
-	job.workshop, err = b.Store.openWorkshop(ctx, m.Name, waiting, job.clearDomains)
+	job.workshop, err = b.Store.openWorkshop(ctx, workshopOrder{
+		name: m.Name, unshare: b.Unshare, waiting: waiting, clear: job.clearDomains,
+	})
 	if err != nil {
 		return Image{}, err
 	}
@@ -111,12 +118,15 @@ func (b *Builder) upToDate(ctx context.Context, m manifest.Manifest, rebuild boo
 
 // preflight finds out what would fail half an hour later.
 func (b *Builder) preflight(ctx context.Context, m manifest.Manifest) (mirror.Mirror, error) {
-	unshare := os.Getuid() != 0
-	if missing := missingTools(unshare); len(missing) > 0 {
+	lacks := missingTools
+	if b.missing != nil {
+		lacks = b.missing
+	}
+	if missing := lacks(b.Unshare); len(missing) > 0 {
 		return mirror.Mirror{}, fmt.Errorf("building images needs programs that are not here; install them: "+
 			"apt-get install --no-install-recommends %s", strings.Join(missing, " "))
 	}
-	if unshare {
+	if b.Unshare {
 		if err := checkSubordinate(); err != nil {
 			return mirror.Mirror{}, err
 		}
@@ -265,7 +275,7 @@ func (j *buildJob) finish(ctx context.Context) (Image, error) {
 		Distribution: m.Distribution, Release: m.Release,
 		Firmware: m.Firmware, MemoryMiB: m.Memory.MiB(), VCPUs: m.VCPUs, MAC: mac(m.Name),
 		HostKey: j.hostKey, Services: m.Services, Packages: j.packages,
-		Built: j.Now().UTC().Truncate(time.Second), Hypervisor: version, Seconds: j.seconds,
+		Built: j.Now().UTC().Truncate(time.Second), Hypervisor: version, Seconds: maps.Clone(j.seconds),
 	}
 	for _, pocket := range m.Pockets {
 		built.Pockets = append(built.Pockets, string(pocket))

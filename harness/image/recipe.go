@@ -106,6 +106,7 @@ func (r recipe) sources(main, security string) []string {
 			suite = r.manifest.Release
 		case manifest.Security:
 			base = security
+		case manifest.Updates, manifest.Backports:
 		}
 		lines = append(lines, fmt.Sprintf("deb %s %s main", base, suite))
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/mirror"
@@ -141,7 +142,8 @@ func (j *buildJob) makeDisk(ctx context.Context) error {
 // tellStep passes mmdebstrap's own steps on.
 func (j *buildJob) tellStep(line string) {
 	text, ok := strings.CutPrefix(line, "I: ")
-	if ok && !strings.Contains(text, "hook") && !strings.Contains(text, "/") && len(text) < 80 {
+	step, _, _ := strings.Cut(text, " ")
+	if ok && slices.Contains([]string{"downloading", "extracting", "installing"}, step) {
 		j.emit(j.manifest.Name, progress.Note, "root file system", strings.TrimRight(text, "."))
 	}
 }

@@ -193,7 +193,9 @@ func TestASecondBuildWaitsForTheFirst(t *testing.T) {
 	waiting := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		second, err := store.openWorkshop(t.Context(), "web", func() { close(waiting) }, func(context.Context) error { return nil })
+		second, err := store.openWorkshop(t.Context(), workshopOrder{
+			name: "web", waiting: func() { close(waiting) }, clear: func(context.Context) error { return nil },
+		})
 		if err == nil {
 			err = second.close(t.Context())
 		}
@@ -213,7 +215,9 @@ func TestWaitingForABuildEndsWithTheContext(t *testing.T) {
 	first, err := openTestWorkshop(t, store, nil)
 	check(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = store.openWorkshop(ctx, "web", cancel, func(context.Context) error { return nil })
+	_, err = store.openWorkshop(ctx, workshopOrder{
+		name: "web", waiting: cancel, clear: func(context.Context) error { return nil },
+	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want Canceled", err)
 	}
@@ -225,7 +229,7 @@ func openTestWorkshop(t *testing.T, store *Store, clear func(context.Context) er
 	if clear == nil {
 		clear = func(context.Context) error { return nil }
 	}
-	return store.openWorkshop(t.Context(), "web", func() { t.Error("waits") }, clear)
+	return store.openWorkshop(t.Context(), workshopOrder{name: "web", waiting: func() { t.Error("waits") }, clear: clear})
 }
 
 // storeWith returns a store with one image whose disk holds the given text.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,7 +32,7 @@ func missingTools(unshare bool) []string {
 	var missing []string
 	wanted := tools
 	if unshare {
-		wanted = append(wanted[:len(wanted):len(wanted)], struct{ name, pkg string }{"newuidmap", "uidmap"})
+		wanted = append(slices.Clip(wanted), struct{ name, pkg string }{"newuidmap", "uidmap"})
 	}
 	for _, tool := range wanted {
 		if lookTool(tool.name) == "" {

@@ -101,7 +101,7 @@ func TestDebian12Web(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer response.Body.Close()
+		defer func() { _ = response.Body.Close() }()
 		page, err := io.ReadAll(response.Body)
 		if err != nil || !strings.Contains(string(page), "patchlab test page") {
 			t.Errorf("page %q, error %v", page, err)
@@ -125,7 +125,7 @@ func hostWords(t *testing.T) []string {
 	if err != nil {
 		return words
 	}
-	defer resolv.Close()
+	defer func() { _ = resolv.Close() }()
 	for lines := bufio.NewScanner(resolv); lines.Scan(); {
 		if fields := strings.Fields(lines.Text()); len(fields) == 2 && fields[0] == "nameserver" && fields[1] != "127.0.0.1" {
 			words = append(words, fields[1])
@@ -143,7 +143,7 @@ func newBuilder(t *testing.T) *image.Builder {
 	}
 	instance, err := private.Ensure(t.Context(), private.Options{
 		Dir: filepath.Join(dir, "lv"), MaskKVM: true, Idle: 5 * time.Second,
-		Self: []string{os.Args[0], "-test.run=^TestBecomeLibvirtd$", "--"},
+		Self: []string{self(t), "-test.run=^TestBecomeLibvirtd$", "--"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -156,8 +156,19 @@ func newBuilder(t *testing.T) *image.Builder {
 	return &image.Builder{
 		Store: &image.Store{Dir: store}, Driver: driver, Mirror: mirror.Find, Accelerator: hypervisor.TCG,
 		Timeouts: timing.Default().Scaled(tcgSlowness), Now: time.Now, NewKey: newKey,
-		Sink: logSink{t},
+		Unshare: os.Getuid() != 0,
+		Sink:    logSink{t},
 	}
+}
+
+// self is this program's own path.
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func newKey() (image.Key, error) {
@@ -224,7 +235,7 @@ func run(t *testing.T, conn guest.Conn, line string) string {
 // openDir is a short temporary directory that QEMU's user may enter.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "pl")
+	dir, err := os.MkdirTemp("/tmp", "pl") //nolint:usetesting // t.TempDir is too long for sockets, and closed to others
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,33 +40,40 @@ type workshop struct {
 	lock    *os.File
 }
 
+// workshopOrder says what a workshop is for.
+type workshopOrder struct {
+	name    string
+	unshare bool                        // a user namespace's root will work in it
+	waiting func()                      // called once if another build of the name lives
+	clear   func(context.Context) error // takes a dead build's domain away, before its files
+}
+
 // openWorkshop waits until no other build of the name lives, removes what a dead one left and makes an empty workshop.
-// waiting is called once if it has to wait; clear takes away a dead build's domain before its files.
-func (s *Store) openWorkshop(ctx context.Context, name string, waiting func(), clear func(context.Context) error) (w *workshop, err error) {
+func (s *Store) openWorkshop(ctx context.Context, order workshopOrder) (w *workshop, err error) {
 	builds := filepath.Join(s.Dir, buildsDir)
 	if err := os.MkdirAll(builds, 0o711); err != nil {
 		return nil, fmt.Errorf("making the image directory: %w", err)
 	}
-	lock, err := lockBuild(ctx, filepath.Join(builds, name+".lock"), waiting)
+	lock, err := lockBuild(ctx, filepath.Join(builds, order.name+".lock"), order.waiting)
 	if err != nil {
-		return nil, fmt.Errorf("waiting for the other build of %s: %w", name, err)
+		return nil, fmt.Errorf("waiting for the other build of %s: %w", order.name, err)
 	}
-	w = &workshop{path: filepath.Join(builds, name), lock: lock}
+	w = &workshop{path: filepath.Join(builds, order.name), lock: lock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close(context.WithoutCancel(ctx)))
 		}
 	}()
-	if err := clear(ctx); err != nil {
+	if err := order.clear(ctx); err != nil {
 		return w, err
 	}
 	if err := removeDead(ctx, w.path); err != nil {
 		return w, err
 	}
-	return w, w.furnish()
+	return w, w.furnish(order.unshare)
 }
 
-func (w *workshop) furnish() (err error) {
+func (w *workshop) furnish(unshare bool) (err error) {
 	if err := os.Mkdir(w.path, 0o711); err != nil {
 		return fmt.Errorf("making the build directory: %w", err)
 	}
@@ -80,9 +87,9 @@ func (w *workshop) furnish() (err error) {
 	if err := os.Chmod(w.file(exchangeDir), 0o711); err != nil {
 		return fmt.Errorf("making the build directory: %w", err)
 	}
-	// Below /tmp for an ordinary user, because a namespace's root cannot pass through a home directory.
+	// Below /tmp for a namespace's root, which cannot pass through a home directory.
 	parent := w.path
-	if os.Getuid() != 0 {
+	if unshare {
 		parent = os.TempDir()
 	}
 	if w.scratch, err = os.MkdirTemp(parent, scratchPrefix); err != nil {
