@@ -103,7 +103,8 @@ func runner(t *testing.T, how string, env ...string) suite.Runner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return suite.Runner{Program: self, Env: append(env, behaviour+"="+how)}
+	// The race detector sleeps a second at the end of each process.
+	return suite.Runner{Program: self, Env: append(env, behaviour+"="+how, "GORACE=atexit_sleep_ms=0")}
 }
 
 func run(t *testing.T, how string) (report suite.Report, files string, err error) {

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -43,7 +44,11 @@ func Specs() {
 		})
 
 		It("restarts no service again and again", lab.AsksGuest, func(ctx SpecContext) {
-			answer := lab.Run(ctx, "systemctl show '*.service' --property=Id,SubState,NRestarts")
+			units := alive()
+			if len(units) == 0 {
+				return
+			}
+			answer := lab.Run(ctx, "systemctl show --property=Id,SubState,NRestarts -- "+strings.Join(units, " "))
 			Expect(answer.ExitCode).To(BeZero(), "exit code of systemctl show, which says %q", answer.Stderr)
 			loops := restartLoops(answer.Stdout)
 			for _, l := range loops {
@@ -54,6 +59,23 @@ func Specs() {
 			}
 		}, lab.Timeout())
 	})
+}
+
+// unitName is what systemd allows in a name: nothing that a shell would act on within single quotes.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+$`)
+
+// alive lists the services that have a process or wait for their next one, quoted for a shell. To ask about all services
+// takes the guest twice the time: 0.9 s, under emulation, for the 29 of a lean Debian.
+func alive() []string {
+	var units []string
+	for _, f := range lab.Facts(fact.KindUnit) {
+		state, sub := f.Attribute("active"), f.Attribute("sub")
+		if strings.HasSuffix(f.Name, ".service") && (state == "active" || state == "activating" || state == "reloading") &&
+			sub != "exited" && unitName.MatchString(f.Name) {
+			units = append(units, "'"+f.Name+"'")
+		}
+	}
+	return units
 }
 
 // manyRestarts within one boot are no accident: systemd by default gives up after five within ten seconds, and a service
