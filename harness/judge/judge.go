@@ -125,8 +125,8 @@ func (j *Judge) Moved(at fact.Set) []drift.Drift {
 func (j *Judge) At(b Boundary) []drift.Drift {
 	if b.Phase == "apply" {
 		for _, d := range j.Moved(b.Facts) {
-			if _, known := j.moved[packageName(d.Key.Name)]; !known {
-				j.moved[packageName(d.Key.Name)] = b.Increment
+			if _, known := j.moved[PackageName(d.Key.Name)]; !known {
+				j.moved[PackageName(d.Key.Name)] = b.Increment
 			}
 		}
 	}

@@ -8,8 +8,8 @@ import (
 
 const installed = "installed"
 
-// packageName strips the architecture from the name of a package fact.
-func packageName(name string) string {
+// PackageName strips the architecture from the name of a package fact.
+func PackageName(name string) string {
 	bare, _, _ := strings.Cut(name, ":")
 	return bare
 }
@@ -25,7 +25,7 @@ func movesPackage(d drift.Drift) bool {
 }
 
 func (h *hearing) rulePackage(d drift.Drift) ruling {
-	name := packageName(d.Key.Name)
+	name := PackageName(d.Key.Name)
 	increment, moved := h.moved[name]
 	switch {
 	case d.Change == drift.Removed:
@@ -55,6 +55,6 @@ func halfInstalled(d drift.Drift) bool {
 
 // ownerMoved tells whether the package that owns something was moved by the candidate.
 func (h *hearing) ownerMoved(pkg string) bool {
-	_, moved := h.moved[packageName(pkg)]
+	_, moved := h.moved[PackageName(pkg)]
 	return pkg != "" && moved
 }

@@ -30,6 +30,8 @@ const (
 	Apply      = "apply"  // directory: INCREMENT.log
 	Diffs      = "diffs"  // directory: text diffs of changed files
 	Overlay    = "disk.qcow2"
+	Kept       = "kept.json" // how to reach the guest that --keep left running; gc leaves such a run alone
+	Key        = "key.pem"   // and with which key
 	lockFile   = "lock"
 )
 

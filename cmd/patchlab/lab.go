@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/patchlab/patchlab/harness"
+	"github.com/patchlab/patchlab/harness/accel"
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/sshguest"
+	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
+	"github.com/patchlab/patchlab/harness/hypervisor/private"
+	"github.com/patchlab/patchlab/harness/image"
+	"github.com/patchlab/patchlab/harness/mirror"
+	"github.com/patchlab/patchlab/harness/suite"
+	"github.com/patchlab/patchlab/harness/timing"
+)
+
+// openHost measures the accelerator and connects to the hypervisor that the user chose, or to the private one. What
+// notes it has for the user goes to note.
+func (e *environment) openHost(ctx context.Context, note func(string)) (harness.Host, error) {
+	measured, err := accel.Measure(ctx, accel.Options{CacheDir: e.Dirs.Cache})
+	if err != nil {
+		return harness.Host{}, err
+	}
+	options := libvirt.Options{URI: e.Connect}
+	if e.Connect == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return harness.Host{}, fmt.Errorf("finding patchlab's own program: %w", err)
+		}
+		instance, err := private.Ensure(ctx, private.Options{
+			Dir: e.Dirs.Runtime, Self: []string{self, libvirtExec}, MaskKVM: measured.Best != hypervisor.KVM,
+		})
+		if err != nil {
+			return harness.Host{}, err
+		}
+		for _, n := range instance.Notes {
+			note(n)
+		}
+		options = libvirt.Options{URI: instance.URI, Owner: instance.Owner}
+	}
+	driver, err := libvirt.Connect(ctx, options)
+	if err != nil {
+		return harness.Host{}, err
+	}
+	return harness.Host{Driver: driver, Accelerator: measured}, nil
+}
+
+// sharedHost opens the host once, for several runs, and closes it once.
+func (e *environment) sharedHost(note func(string)) (open func(context.Context) (harness.Host, error), closing func() error) {
+	var lock sync.Mutex
+	var host *harness.Host
+	open = func(ctx context.Context) (harness.Host, error) {
+		lock.Lock()
+		defer lock.Unlock()
+		if host != nil {
+			return *host, nil
+		}
+		opened, err := e.openHost(ctx, note)
+		if err != nil {
+			return harness.Host{}, err
+		}
+		host = &opened
+		return opened, nil
+	}
+	closing = func() error {
+		lock.Lock()
+		defer lock.Unlock()
+		if host == nil {
+			return nil
+		}
+		return host.Driver.Close()
+	}
+	return open, closing
+}
+
+// lab wires the parts that runs share. scenarioDir is where relative paths of compiled suites start.
+func (e *environment) lab(open func(context.Context) (harness.Host, error), scenarioDir string) (harness.Lab, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return harness.Lab{}, fmt.Errorf("finding patchlab's own program: %w", err)
+	}
+	if err := e.Dirs.Make(); err != nil {
+		return harness.Lab{}, err
+	}
+	store := &image.Store{Dir: e.Dirs.Images}
+	return harness.Lab{
+		Host: open,
+		Image: func(ctx context.Context, name string) (image.Image, error) {
+			return image.Open(ctx, store, name)
+		},
+		NewAccess: newAccess,
+		Mirror:    mirror.Find,
+		Suites:    suite.Runner{Program: self, Dir: scenarioDir},
+		Timeouts:  timing.Default(),
+		RunsDir:   e.Dirs.Runs,
+		CacheDir:  e.Dirs.Cache,
+		Now:       time.Now,
+	}, nil
+}
+
+// newAccess makes a key that one clone accepts and no other.
+func newAccess() (harness.Access, error) {
+	signer, authorized, pem, err := sshguest.GenerateKey()
+	if err != nil {
+		return harness.Access{}, err
+	}
+	return harness.Access{
+		AuthorizedKey: authorized, PrivateKey: pem,
+		Dialer: func(address, hostKey string, log io.Writer) (guest.Dialer, error) {
+			return dialer(address, hostKey, signer, log)
+		},
+	}, nil
+}
+
+func dialer(address, hostKey string, signer ssh.Signer, log io.Writer) (guest.Dialer, error) {
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(hostKey))
+	if err != nil {
+		return nil, fmt.Errorf("reading the guest's host key: %w", err)
+	}
+	return sshguest.New(sshguest.Config{Address: address, HostKey: key, Signer: signer, CommandLog: log}), nil
+}

@@ -1,0 +1,232 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/patchlab/patchlab/harness/drift"
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/judge"
+	"github.com/patchlab/patchlab/harness/mirror"
+	"github.com/patchlab/patchlab/harness/patch"
+	"github.com/patchlab/patchlab/harness/patch/proxy"
+	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/verdict"
+)
+
+// apply stages and installs one increment, and judges what it did.
+func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment) error {
+	return r.phase("apply", increment.Name, func(p *phase) error {
+		stager := patch.Stager{
+			Dir: r.scenario.Dir, Conffiles: r.scenario.Conffiles, Release: r.image.Release, Conn: c.conn,
+		}
+		var job patch.Job
+		_, err := p.step("stage", func() (err error) {
+			job, err = r.stage(ctx, c, stager, increment)
+			return err
+		})
+		var refused *patch.RefusedError
+		if errors.As(err, &refused) {
+			return r.refused(refused, increment)
+		}
+		if err != nil {
+			return err
+		}
+		p.note("staged %s", strings.Join(job.Staged, " "))
+		r.judge.Put(increment.Name, job.Files...)
+		code, output, err := r.install(ctx, c, job, p)
+		if err != nil {
+			return err
+		}
+		if err := stager.Clean(ctx, job); err != nil {
+			return err
+		}
+		previous := r.facts
+		if r.facts, err = r.capture(ctx, c, p, "apply-"+increment.Name); err != nil {
+			return err
+		}
+		r.judge.At(judge.Boundary{
+			Phase: "apply", Increment: increment.Name, RestartsPending: true, Facts: r.facts,
+		})
+		if code != 0 {
+			r.applyFailed(increment, code, output)
+			return nil
+		}
+		return r.changedSomething(previous, job, increment)
+	})
+}
+
+// stage copies the increment into the guest. Its packages come through a proxy that lives on the one ssh connection, for
+// the clone has no other way out.
+func (r *run) stage(ctx context.Context, c *clone, stager patch.Stager, increment scenario.Increment) (patch.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.bounds.Stage)
+	defer cancel()
+	if increment.APT == nil {
+		return stager.Stage(ctx, increment)
+	}
+	address, stop, err := r.serveProxy(ctx, c)
+	if err != nil {
+		return patch.Job{}, err
+	}
+	defer stop()
+	stager.Proxy = address
+	job, err := stager.Stage(ctx, increment)
+	var refused *patch.RefusedError
+	if failures := r.served.Errors(); errors.As(err, &refused) && len(failures) > 0 {
+		// APT failed because the proxy could not serve it: that is the lab's fault.
+		return patch.Job{}, fmt.Errorf("the package mirror does not answer: %w; check the host's network and APT "+
+			"configuration, or name a mirror in %s", failures[0], mirror.Variable)
+	}
+	return job, err
+}
+
+func (r *run) serveProxy(ctx context.Context, c *clone) (address string, stop func(), err error) {
+	listening, ok := c.conn.(guest.Listener)
+	if !ok {
+		return "", nil, errors.New("the connection to the guest cannot carry the package proxy")
+	}
+	known, err := r.lab.Mirror(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	upstreams := map[string]string{"/debian/": known.Main}
+	if known.Security != "" {
+		upstreams["/debian-security/"] = known.Security
+	}
+	r.served, err = proxy.New(proxy.Config{
+		Upstreams: upstreams, CacheDir: filepath.Join(r.lab.CacheDir, "packages"),
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	listener, err := listening.Listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("opening the package proxy in the guest: %w", err)
+	}
+	server := &http.Server{Handler: r.served, BaseContext: func(net.Listener) context.Context { return ctx }}
+	go func() { _ = server.Serve(listener) }() // it ends with Close, below
+	return listener.Addr().String(), func() { _ = server.Close() }, nil
+}
+
+// install runs the job, which outlives the connection: after a cut it is followed further, never started twice.
+func (r *run) install(ctx context.Context, c *clone, job patch.Job, p *phase) (code int, output []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.bounds.Apply)
+	defer cancel()
+	name := jobName(job.Name)
+	if err := c.conn.Put(ctx, probe.JobPath(name), 0o700, strings.NewReader(job.Script)); err != nil {
+		return 0, nil, fmt.Errorf("handing over the job: %w", err)
+	}
+	var log bytes.Buffer
+	_, err = p.step("install", func() error {
+		for {
+			code, err = probe.RunJob(ctx, c.conn, name, int64(log.Len()), &log)
+			if err == nil || !errors.Is(err, guest.ErrLost) || ctx.Err() != nil {
+				return err
+			}
+			p.note("the connection was lost while the increment installs; connecting again")
+			_ = c.conn.Close() // it is lost
+			if err := c.connect(ctx, r.bounds.Boot); err != nil {
+				return err
+			}
+		}
+	})
+	file := filepath.Join(rundir.Apply, job.Name+".log")
+	if writeErr := r.dir.Write(file, log.Bytes()); writeErr != nil {
+		err = errors.Join(err, writeErr)
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("applying increment %s: %w", job.Name, err)
+	}
+	return code, log.Bytes(), nil
+}
+
+// jobName makes an increment's name a word that may be part of a unit's name.
+func jobName(increment string) string {
+	return regexp.MustCompile(`[^a-zA-Z0-9.-]+`).ReplaceAllString(increment, "-")
+}
+
+// refused is an increment that the package manager would not even begin to install.
+func (r *run) refused(e *patch.RefusedError, increment scenario.Increment) error {
+	file := filepath.Join(rundir.Apply, increment.Name+".log")
+	if err := r.dir.Write(file, []byte(e.Output)); err != nil {
+		return err
+	}
+	if strings.Contains(e.Output, "Unable to locate package") {
+		return &patch.NothingError{Increment: increment.Name, Installed: "a package of that name is in no archive: " +
+			strings.Join(increment.APT.Packages, ", ")}
+	}
+	r.applyFailed(increment, 100, []byte(e.Output))
+	return nil
+}
+
+// conffileQuestion is where dpkg gives up for want of somebody who answers.
+const conffileQuestion = "end of file on stdin at conffile prompt"
+
+func (r *run) applyFailed(increment scenario.Increment, code int, output []byte) {
+	r.end.ApplyFailed = true
+	f := verdict.Finding{
+		ID: "PL503", Severity: verdict.Error, Phase: "apply", Increment: increment.Name,
+		Subject:  fact.Key{Kind: "increment", Name: increment.Name},
+		Title:    fmt.Sprintf("increment %s failed to apply: exit code %d", increment.Name, code),
+		Evidence: []verdict.Evidence{{File: filepath.Join(rundir.Apply, increment.Name+".log"), Lines: tail(output, 5)}},
+	}
+	r.judge.Add(withRemedy(f))
+	if i := bytes.Index(output, []byte("Configuration file '")); i >= 0 && bytes.Contains(output, []byte(conffileQuestion)) {
+		f.ID, f.Title = "PL302", "the upgrade asks what to do about an edited configuration file"
+		f.Evidence[0].Lines = head(output[i:], 8)
+		r.judge.Add(withRemedy(f))
+	}
+}
+
+func withRemedy(f verdict.Finding) verdict.Finding {
+	if entry, known := verdict.Lookup(f.ID); known {
+		f.Remedy = entry.Remedy
+	}
+	return f
+}
+
+// changedSomething refuses an increment after which the guest is as before: an empty candidate never passes.
+func (r *run) changedSomething(previous fact.Set, job patch.Job, increment scenario.Increment) error {
+	volatile := drift.Learn(r.known.Baseline, r.known.Second, r.known.Control)
+	for _, d := range drift.Compare(previous, r.facts) {
+		if job.OnlyPackages && d.Key.Kind != fact.KindPackage || volatile.Explains(d) {
+			continue
+		}
+		return nil
+	}
+	installed := "what was there before"
+	if increment.APT != nil {
+		installed = strings.Join(increment.APT.Packages, ", ") + " as before"
+	}
+	return &patch.NothingError{Increment: increment.Name, Installed: installed}
+}
+
+// tail and head quote lines of an output as evidence.
+func tail(output []byte, n int) []string {
+	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+	return lines[max(0, len(lines)-n):]
+}
+
+func head(output []byte, n int) []string {
+	lines := strings.Split(string(output), "\n")
+	return lines[:min(n, len(lines))]
+}
+
+// removeIfThere is for files that may be gone already.
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

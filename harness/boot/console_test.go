@@ -1,0 +1,63 @@
+package boot_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/patchlab/patchlab/harness/boot"
+)
+
+const (
+	grub   = "\x1b[2;24HGNU GRUB  version 2.06\r\n  Booting `Debian GNU/Linux'\r\nLoading Linux 6.1.0-50-amd64 ...\r\n"
+	initrd = "Loading initial ramdisk ...\r\n"
+)
+
+func TestConsoleTellsHowFarABootCame(t *testing.T) {
+	tests := []struct {
+		name, console string
+		stage         boot.Stage
+		cause         string
+	}{
+		{"silence", "", boot.Firmware, "the console shows nothing"},
+		{"no disk", "SeaBIOS (version 1.16)\r\nBooting from Hard Disk...\r\nNo bootable device.\r\n", boot.Firmware, "No bootable device."},
+		{"grub cannot find its files", "GRUB loading.\r\nerror: no such partition.\r\ngrub rescue> ", boot.Bootloader, "grub rescue>"},
+		{"the entry's kernel is gone", grub + "error: file `/boot/vmlinuz-6.1.0-50-amd64' not found.\r\n", boot.Bootloader, "error: file `/boot/vmlinuz-6.1.0-50-amd64' not found."},
+		{"no root file system", grub + initrd + "[1.2] VFS: Unable to mount root fs on unknown-block(0,0)\r\n[1.3] Kernel panic - not syncing: VFS\r\n", boot.Kernel, "[1.3] Kernel panic - not syncing: VFS"},
+		{"initramfs shell", grub + initrd + "Begin: Mounting root file system ...\r\nALERT!  /dev/vda9 does not exist.\r\n(initramfs) ", boot.Initramfs, "(initramfs)"},
+		{"emergency mode", grub + initrd + "You are in emergency mode. After logging in\r\n", boot.Userspace, "You are in emergency mode. After logging in"},
+		{"a quiet boot that came up", grub + initrd + "\r\nDebian GNU/Linux 12 web ttyS0\r\n\r\nweb login: ", boot.Ready, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "console.log")
+			before := "an earlier boot came up\r\nweb login: "
+			if err := os.WriteFile(file, []byte(before+tt.console), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			seen := boot.Read(file, int64(len(before)))
+			if seen.Stage != tt.stage || seen.Cause != tt.cause {
+				t.Errorf("stage %s, cause %q; want %s, %q", seen.Stage, seen.Cause, tt.stage, tt.cause)
+			}
+		})
+	}
+}
+
+func TestAHostileConsoleIsBounded(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "console.log")
+	hostile := strings.Repeat("\x1b]0;title\x07x", 1<<20) + "\nlast words\n"
+	if err := os.WriteFile(file, []byte(hostile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seen := boot.Read(file, 0)
+	last := seen.Lines[len(seen.Lines)-1]
+	if last != "last words" {
+		t.Errorf("the last line is %q", last)
+	}
+	for _, line := range seen.Lines {
+		if len(line) > 2000 || strings.ContainsRune(line, '\x1b') {
+			t.Errorf("a line of %d bytes came through", len(line))
+		}
+	}
+}

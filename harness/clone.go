@@ -1,0 +1,208 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/timing"
+	"github.com/patchlab/patchlab/harness/wait"
+)
+
+// errDomainGone is the cause with which everything that waits for a guest ends when its hypervisor process is gone.
+var errDomainGone = errors.New("the domain's QEMU ended, without being asked to by patchlab")
+
+// clone is a running copy of an image and the one connection to it.
+type clone struct {
+	domain  hypervisor.Domain
+	dialer  guest.Dialer
+	conn    guest.Conn // nil while the guest boots
+	bounds  timing.Timeouts
+	console string // file on the host
+	access  Access
+	address string
+	bootID  string
+}
+
+// cloneOrder says what to clone and for what.
+type cloneOrder struct {
+	purpose string // "run" or "baseline": part of the domain's name
+	overlay string
+	console string
+	keep    func() bool // asked at the end: leave the guest running
+}
+
+// withClone makes a clone, hands it to use, and takes it away again whatever happens: after an error, after Ctrl-C (on
+// a clock of its own). The context that use gets ends when the domain does.
+func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.Context, *clone) error) (err error) {
+	access, err := r.lab.NewAccess()
+	if err != nil {
+		return fmt.Errorf("making the clone's key: %w", err)
+	}
+	domain, err := r.host.Driver.Define(ctx, r.spec(order, access))
+	if err != nil {
+		return fmt.Errorf("defining the clone: %w", err)
+	}
+	c := &clone{domain: domain, bounds: r.bounds, console: order.console, access: access}
+	defer func() {
+		if order.keep != nil && order.keep() {
+			return
+		}
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.bounds.Cleanup)
+		defer cancel()
+		err = errors.Join(err, c.remove(cleanup, r.dir))
+	}()
+	if err := domain.Start(ctx); err != nil {
+		return fmt.Errorf("starting the clone: %w", err)
+	}
+	if c.address, err = domain.Address(ctx); err != nil {
+		return fmt.Errorf("asking for the clone's address: %w", err)
+	}
+	if c.dialer, err = access.Dialer(c.address, r.image.HostKey, r.commands); err != nil {
+		return err
+	}
+	watched, stop := watch(ctx, domain)
+	defer stop()
+	err = use(watched, c)
+	if cause := context.Cause(watched); err != nil && errors.Is(cause, errDomainGone) && ctx.Err() == nil {
+		return fmt.Errorf("%w (%w)", errDomainGone, err)
+	}
+	return err
+}
+
+func (r *run) spec(order cloneOrder, access Access) hypervisor.DomainSpec {
+	return hypervisor.DomainSpec{
+		Name:  "patchlab-" + r.dir.ID + "-" + order.purpose,
+		RunID: r.dir.ID, RunDir: r.dir.Path,
+		Firmware: r.image.Firmware, Accelerator: r.host.Accelerator.Best,
+		MemoryMiB: r.image.MemoryMiB, VCPUs: r.image.VCPUs,
+		Disk:    hypervisor.Disk{Path: order.overlay, Backing: r.image.Disk},
+		Console: order.console, MAC: r.image.MAC,
+		Credentials: map[string]string{"ssh.authorized_keys.root": access.AuthorizedKey},
+	}
+}
+
+// watch ends the returned context when the domain is not running any more: nobody waits for the dead.
+func watch(ctx context.Context, domain hypervisor.Domain) (context.Context, context.CancelFunc) {
+	const interval = 2 * time.Second // a query costs a millisecond
+	watched, cancel := context.WithCancelCause(ctx)
+	go func() {
+		gone := wait.Until(watched, "the end of the domain", interval, func(ctx context.Context) (bool, error) {
+			state, err := domain.State(ctx)
+			if err != nil {
+				return errors.Is(err, hypervisor.ErrNotFound), nil //nolint:nilerr // a hiccup is no proof: ask again
+			}
+			return state == hypervisor.StateOff || state == hypervisor.StateCrashed, nil
+		})
+		if gone == nil {
+			cancel(errDomainGone)
+		}
+	}()
+	return watched, func() { cancel(context.Canceled) }
+}
+
+// remove takes the clone away, after the evidence that only a live domain can give.
+func (c *clone) remove(ctx context.Context, dir *rundir.Dir) error {
+	if c.conn != nil {
+		_ = c.conn.Close() // the domain goes now anyway
+	}
+	c.screenshot(ctx, dir)
+	if err := c.domain.Undefine(ctx); err != nil {
+		return fmt.Errorf("removing the clone (patchlab gc does it later): %w", err)
+	}
+	return nil
+}
+
+// kept is how to reach a guest that was left running.
+type kept struct {
+	Address string `json:"address"`
+	HostKey string `json:"host_key"`
+	User    string `json:"user"`
+}
+
+// keep leaves the guest running, and in the run directory what is needed to reach it.
+func (r *run) keep(c *clone) error {
+	content, err := json.MarshalIndent(kept{Address: c.address, HostKey: r.image.HostKey, User: "root"}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keeping the guest: %w", err)
+	}
+	if err := os.WriteFile(r.dir.File(rundir.Key), c.access.PrivateKey, 0o600); err != nil {
+		return fmt.Errorf("keeping the guest's key: %w", err)
+	}
+	return r.dir.Write(rundir.Kept, append(content, '\n'))
+}
+
+// screenshot is best effort: a guest without a screen is no fault.
+func (c *clone) screenshot(ctx context.Context, dir *rundir.Dir) {
+	if shooter, ok := c.domain.(hypervisor.Screenshotter); ok {
+		if picture, err := shooter.Screenshot(ctx); err == nil {
+			_ = dir.Write(rundir.Screenshot, picture) // best effort, as said
+		}
+	}
+}
+
+// connect waits for the guest to answer, for at most the bound, and readies the probe.
+func (c *clone) connect(ctx context.Context, bound time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, &noAnswerError{bound: bound})
+	defer cancel()
+	const interval = 500 * time.Millisecond // between attempts; each costs the booting guest a little
+	conn, err := guest.Await(ctx, c.dialer, interval)
+	if err != nil {
+		return err
+	}
+	c.conn = conn
+	return probe.Install(ctx, conn)
+}
+
+// noAnswerError is the end of the patience with a guest that does not answer.
+type noAnswerError struct{ bound time.Duration }
+
+func (e *noAnswerError) Error() string {
+	return fmt.Sprintf("the guest did not answer over ssh within %s", e.bound.Round(time.Second))
+}
+
+// settle waits until the init system has nothing queued, and notes which boot this is.
+func (c *clone) settle(ctx context.Context) (probe.Settled, error) {
+	settled, err := probe.Settle(ctx, c.conn, c.bounds.Settle)
+	if err != nil {
+		return settled, err
+	}
+	c.bootID = settled.BootID
+	return settled, nil
+}
+
+// restart asks the guest to reboot and waits until another boot of it answers. The proof is the boot id.
+func (c *clone) restart(ctx context.Context, bound time.Duration) error {
+	before := c.bootID
+	// The answer may be lost with the connection: what counts is the boot id.
+	command := guest.Command{Line: "systemctl reboot"}
+	if result, err := c.conn.Run(ctx, command); err == nil && result.ExitCode != 0 {
+		return fmt.Errorf("asking the guest to reboot: %w", result.Err(command))
+	}
+	_ = c.conn.Close() // it dies with the boot
+	c.conn = nil
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, &noAnswerError{bound: bound})
+	defer cancel()
+	return wait.Until(ctx, "the next boot", time.Second, func(ctx context.Context) (bool, error) {
+		if err := c.connect(ctx, bound); err != nil {
+			return false, err
+		}
+		id, err := probe.BootID(ctx, c.conn)
+		if err == nil && id != before {
+			return true, nil
+		}
+		_ = c.conn.Close() // the old boot still answers
+		c.conn = nil
+		if err != nil && !errors.Is(err, guest.ErrLost) {
+			return false, err
+		}
+		return false, nil
+	})
+}

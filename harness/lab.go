@@ -1,0 +1,77 @@
+package harness
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/patchlab/patchlab/harness/accel"
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/handoff"
+	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/image"
+	"github.com/patchlab/patchlab/harness/mirror"
+	"github.com/patchlab/patchlab/harness/progress"
+	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/suite"
+	"github.com/patchlab/patchlab/harness/timing"
+)
+
+// Lab is everything that runs share: where domains come from, how guests are reached, where evidence goes.
+type Lab struct {
+	// Host opens the hypervisor. It is asked within the run, so that a host without one becomes evidence like any other
+	// fault of the lab.
+	Host func(ctx context.Context) (Host, error)
+	// Image opens a verified image by its name.
+	Image func(ctx context.Context, name string) (image.Image, error)
+	// NewAccess makes the key of one clone and the way to connect with it.
+	NewAccess func() (Access, error)
+	// Mirror finds the host's package mirror; it is asked only when an increment needs packages.
+	Mirror func(ctx context.Context) (mirror.Mirror, error)
+	Suites Suites
+
+	Timeouts timing.Timeouts // for KVM
+	RunsDir  string
+	CacheDir string
+	Now      func() time.Time
+}
+
+// Host is the hypervisor, and how fast its guests are.
+type Host struct {
+	Driver      hypervisor.Driver
+	Accelerator accel.Report
+}
+
+// Suites runs ginkgo suites against a guest, in a process of their own.
+type Suites interface {
+	Run(ctx context.Context, handoff handoff.Handoff, conn guest.Conn, evidence string) (suite.Report, error)
+}
+
+// Access is one clone's key.
+type Access struct {
+	// AuthorizedKey is handed to the guest.
+	AuthorizedKey string
+	// PrivateKey in PEM form, for a guest that is kept.
+	PrivateKey []byte
+	// Dialer connects to the guest; commands are recorded in log.
+	Dialer func(address, hostKey string, log io.Writer) (guest.Dialer, error)
+}
+
+// RunOptions are a person's choices for one run, beside the scenario.
+type RunOptions struct {
+	Sink progress.Sink
+	// Keep leaves the guest running when the run is over.
+	Keep bool
+}
+
+// bounds are patchlab's timeouts with the scenario's own in their place, scaled by the measured speed of the guests: both
+// are written for KVM.
+func bounds(ours timing.Timeouts, own scenario.Timeouts, slowness float64) timing.Timeouts {
+	if own.Boot > 0 {
+		ours.Boot = own.Boot
+	}
+	if own.Apply > 0 {
+		ours.Apply = own.Apply
+	}
+	return ours.Scaled(slowness)
+}

@@ -1,0 +1,123 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/progress"
+	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/rundir"
+)
+
+// phase is one step of a run while it is under way.
+type phase struct {
+	run   *run
+	name  string
+	steps map[string]float64
+}
+
+// phase times a step of the run and tells those who watch.
+func (r *run) phase(name, increment string, do func(*phase) error) error {
+	title := name
+	if increment != "" {
+		title += " " + increment
+	}
+	started := r.lab.Now()
+	p := &phase{run: r, name: title, steps: map[string]float64{}}
+	r.emit(progress.Start, title, "", 0)
+	err := do(p)
+	elapsed := r.lab.Now().Sub(started)
+	entry := report.Phase{Name: name, Increment: increment, Seconds: seconds(elapsed), Status: "done", Steps: p.steps}
+	switch {
+	case err != nil:
+		entry.Status = "failed"
+		r.emit(progress.Failed, title, err.Error(), elapsed)
+	default:
+		r.emit(progress.Done, title, "", elapsed)
+	}
+	r.result.Phases = append(r.result.Phases, entry)
+	return err
+}
+
+func (r *run) skip(name, why string) {
+	r.result.Phases = append(r.result.Phases, report.Phase{Name: name, Status: why})
+	r.emit(progress.Skipped, name, why, 0)
+}
+
+func (r *run) emit(kind progress.Kind, step, text string, elapsed time.Duration) {
+	r.options.Sink.Emit(progress.Event{
+		Kind: kind, Run: r.scenario.Name, Step: step, Text: text, At: r.lab.Now(), Elapsed: elapsed,
+	})
+}
+
+// note tells one line within the phase.
+func (p *phase) note(format string, arguments ...any) {
+	p.run.emit(progress.Note, p.name, fmt.Sprintf(format, arguments...), 0)
+}
+
+// step times a part of the phase. Steps of one name add up.
+func (p *phase) step(name string, do func() error) (float64, error) {
+	started := p.run.lab.Now()
+	err := do()
+	took := seconds(p.run.lab.Now().Sub(started))
+	p.steps[name] += took
+	return took, err
+}
+
+// seconds rounds to what is worth telling.
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*100) / 100 }
+
+// capture takes a set of facts and keeps it as evidence.
+func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fact.Set, error) {
+	var document probe.Document
+	_, err := p.step("capture", func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, r.bounds.Probe)
+		defer cancel()
+		document, err = probe.Facts(ctx, c.conn)
+		return err
+	})
+	if err != nil {
+		return fact.Set{}, fmt.Errorf("reading the guest: %w", err)
+	}
+	for _, n := range document.Notes {
+		p.note("the probe could not read everything: %s: %s", n.Kind, n.Error)
+	}
+	p.note("%d facts", document.Facts.Len())
+	r.result.Counts.Facts = document.Facts.Len()
+	return document.Facts, r.writeFacts(name, document.Facts)
+}
+
+func (r *run) writeFacts(name string, facts fact.Set) error {
+	content, err := json.MarshalIndent(facts, "", " ")
+	if err != nil {
+		return fmt.Errorf("rendering facts: %w", err)
+	}
+	return r.dir.Write(filepath.Join(rundir.Facts, name+".json"), content)
+}
+
+// writeWhole writes a file of the cache so that it is there whole or not at all, also after a power cut of the host.
+func writeWhole(file string, content []byte) (err error) {
+	temporary, err := os.CreateTemp(filepath.Dir(file), ".new-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("writing %s: %w", file, err), os.Remove(temporary.Name()))
+		}
+	}()
+	_, err = temporary.Write(content)
+	err = errors.Join(err, temporary.Sync(), temporary.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), file)
+}

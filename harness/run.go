@@ -1,0 +1,149 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/image"
+	"github.com/patchlab/patchlab/harness/judge"
+	"github.com/patchlab/patchlab/harness/patch/proxy"
+	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/timing"
+	"github.com/patchlab/patchlab/harness/verdict"
+)
+
+// run is one execution of a scenario.
+type run struct {
+	lab      Lab
+	scenario scenario.Scenario
+	options  RunOptions
+	bounds   timing.Timeouts
+	host     Host
+
+	dir      *rundir.Dir
+	commands *os.File
+	image    image.Image
+	known    known
+	judge    *judge.Judge
+	facts    fact.Set // as last taken
+	served   *proxy.Proxy
+	before   specs // the suites' answers before the patch
+	expect   []scenario.Expect
+	specs    []report.Spec
+	bootIDs  []string // of this clone, in order, beside result.Boots
+	locked   []string // what was staged, with digests
+
+	end    verdict.End
+	result report.Result
+}
+
+// Run executes a scenario. Everything that happens to the candidate, the guest or the lab is in the result, whose
+// outcome is final; an error means that nothing could be tested at all: [patch.NothingError] for a candidate that
+// changes nothing, or an internal fault.
+func Run(ctx context.Context, lab Lab, s scenario.Scenario, options RunOptions) (report.Result, error) {
+	r, err := newRun(lab, s, options)
+	if err != nil {
+		return report.Result{}, err
+	}
+	err = r.test(ctx)
+	return r.conclude(ctx, err)
+}
+
+func newRun(lab Lab, s scenario.Scenario, options RunOptions) (*run, error) {
+	dir, err := rundir.Create(lab.RunsDir, lab.Now())
+	if err != nil {
+		return nil, err
+	}
+	r := &run{lab: lab, scenario: s, options: options, dir: dir}
+	r.result = emptyResult(s, dir)
+	if r.commands, err = os.OpenFile(dir.File(rundir.Commands), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the command log: %w", err), dir.Close())
+	}
+	if err := dir.Write(rundir.Scenario, s.Source); err != nil {
+		return nil, errors.Join(err, r.commands.Close(), dir.Close())
+	}
+	return r, nil
+}
+
+// test is the order of the phases.
+func (r *run) test(ctx context.Context) (err error) {
+	if r.host, err = r.lab.Host(ctx); err != nil {
+		return err
+	}
+	r.bounds = bounds(r.lab.Timeouts, r.scenario.Timeouts, r.host.Accelerator.Slowness)
+	r.result.Host = report.Host{
+		Accelerator: string(r.host.Accelerator.Best), Slowness: r.host.Accelerator.Slowness,
+	}
+	if r.image, err = r.lab.Image(ctx, r.scenario.Image); err != nil {
+		return err
+	}
+	r.result.Image = report.Image{Name: r.image.Name, Digest: r.image.Digest}
+	if err := r.baseline(ctx); err != nil {
+		return err
+	}
+	r.judge = judge.New(judge.Case{
+		Baseline: r.known.Baseline, Samples: []fact.Set{r.known.Second}, Control: r.known.Control,
+		Allowances: r.scenario.Allow, Restart: r.scenario.Restart, Now: r.lab.Now(),
+	})
+	r.facts = r.known.Baseline
+	order := cloneOrder{
+		purpose: "run",
+		overlay: r.dir.File(rundir.Overlay), console: r.dir.File(rundir.Console),
+		keep: func() bool { return r.dir.Has(rundir.Kept) },
+	}
+	return r.withClone(ctx, order, func(ctx context.Context, c *clone) error {
+		if err := r.patch(ctx, c); err != nil || !r.options.Keep {
+			return err
+		}
+		return r.keep(c)
+	})
+}
+
+// patch is what happens to the clone.
+func (r *run) patch(ctx context.Context, c *clone) error {
+	if err := r.prepare(ctx, c); err != nil {
+		return r.unbootable(err, c)
+	}
+	for _, increment := range r.scenario.Increments {
+		if err := r.apply(ctx, c, increment); err != nil {
+			return err
+		}
+		if r.end.ApplyFailed {
+			return nil // there is no point in booting what is half installed
+		}
+		if err := r.settle(ctx, c, increment); err != nil {
+			return err
+		}
+	}
+	if err := r.compare(ctx, c, "apply", ""); err != nil {
+		return err
+	}
+	for _, mode := range r.scenario.Reboot {
+		if err := r.reboot(ctx, c, mode); err != nil || r.end.BootFailed {
+			return err
+		}
+		if c.conn == nil {
+			return nil // it settled, but there is no way in: told as a finding
+		}
+		if err := r.compare(ctx, c, "reboot", string(mode)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare brings the clone up and asks the suites for the state before the patch.
+func (r *run) prepare(ctx context.Context, c *clone) error {
+	return r.phase("prepare", "", func(p *phase) error {
+		if err := r.firstBoot(ctx, c, p); err != nil {
+			return err
+		}
+		r.booted("start", p.steps["boot"], c)
+		return r.suitesBefore(ctx, c, p)
+	})
+}

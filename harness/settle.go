@@ -1,0 +1,111 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/judge"
+	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/restart"
+	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/verdict"
+)
+
+// ownLogin is the user manager that patchlab's own login keeps: to be started anew like any service.
+const ownLogin = "user@0.service"
+
+// settle restarts what the increment needs restarted, and looks again.
+func (r *run) settle(ctx context.Context, c *clone, increment scenario.Increment) error {
+	plan := restart.Advise(r.facts)
+	if r.scenario.Restart == scenario.RestartAll {
+		plan = restart.All(r.facts)
+	}
+	execute := r.scenario.Restart != scenario.RestartNone
+	r.advise(plan, execute)
+	boundary := judge.Boundary{
+		Phase: "settle", Increment: increment.Name, Facts: r.facts,
+		RestartsPending: len(r.scenario.Reboot) > 0 && execute,
+	}
+	if !execute || len(plan.Units)+len(plan.Sessions) == 0 {
+		r.judge.At(boundary)
+		return nil
+	}
+	return r.phase("settle", increment.Name, func(p *phase) error {
+		if err := r.restart(ctx, c, p, plan, increment); err != nil {
+			return err
+		}
+		var err error
+		if r.facts, err = r.capture(ctx, c, p, "settle-"+increment.Name); err != nil {
+			return err
+		}
+		boundary.Facts = r.facts
+		boundary.RestartsPending = false
+		r.judge.At(boundary)
+		return nil
+	})
+}
+
+func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan, increment scenario.Increment) error {
+	for _, s := range plan.Sessions {
+		if s.Name == ownLogin {
+			plan.Units = append(plan.Units, s)
+		}
+	}
+	var names []string
+	for _, u := range plan.Units {
+		names = append(names, u.Name)
+	}
+	p.note("restarting %s", strings.Join(names, " "))
+	_, err := p.step("restart", func() error {
+		result, err := r.restartCommand(ctx, c, plan.Command())
+		if err != nil {
+			return fmt.Errorf("restarting %s: %w", strings.Join(names, ", "), err)
+		}
+		r.judge.Restarted(names...)
+		for _, unit := range restart.Failed(string(result.Stdout)) {
+			r.judge.Add(withRemedy(verdict.Finding{
+				ID: "PL603", Severity: verdict.Error, Phase: "settle", Increment: increment.Name,
+				Subject: fact.Key{Kind: fact.KindUnit, Name: unit}, Title: "restarting " + unit + " failed",
+				Evidence: []verdict.Evidence{{File: "commands.log", Lines: tail(result.Stderr, 5)}},
+			}))
+		}
+		_, err = c.settle(ctx)
+		return err
+	})
+	return err
+}
+
+// restartCommand survives that the restart of a network or ssh service cuts the connection: it connects anew, and what the
+// restart did shows in the facts.
+func (r *run) restartCommand(ctx context.Context, c *clone, line string) (guest.Result, error) {
+	bounded, cancel := context.WithTimeout(ctx, r.bounds.Command)
+	defer cancel()
+	result, err := c.conn.Run(bounded, guest.Command{Line: line})
+	if errors.Is(err, guest.ErrLost) && ctx.Err() == nil {
+		_ = c.conn.Close() // it is lost
+		return guest.Result{}, c.connect(ctx, r.bounds.Boot)
+	}
+	return result, err
+}
+
+// advise records what has to be restarted, also when the scenario forbids it.
+func (r *run) advise(plan restart.Plan, execute bool) {
+	for _, u := range plan.Units {
+		known := slices.ContainsFunc(r.result.Advice.Restart, func(a report.Restart) bool { return a.Unit == u.Name })
+		if !known {
+			r.result.Advice.Restart = append(r.result.Advice.Restart,
+				report.Restart{Unit: u.Name, Reason: u.Reason, Done: execute})
+		}
+	}
+	for _, reason := range plan.Reboot {
+		r.result.Advice.Reboot.Needed = true
+		if !slices.Contains(r.result.Advice.Reboot.Reasons, reason) {
+			r.result.Advice.Reboot.Reasons = append(r.result.Advice.Reboot.Reasons, reason)
+		}
+	}
+}
