@@ -65,16 +65,14 @@ func start(ctx context.Context, opts Options, home layout, account account) (sta
 	if err != nil {
 		return state{}, err
 	}
-	if opts.MaskKVM && exists(kvmDevice) {
+	if opts.MaskKVM && access { // what cannot be opened need not be hidden
 		return startMasked(ctx, opts, home, base)
 	}
 
-	result := state{KVM: access && !opts.MaskKVM}
-	if result.KVM {
-		base.Groups = groups
-	} else if !opts.MaskKVM && exists(kvmDevice) {
-		result.Notes = append(result.Notes, fmt.Sprintf(
-			"%s may not be used by the user %s, as whom QEMU runs: guests are emulated", kvmDevice, account.name))
+	result := state{KVM: access}
+	base.Groups = groups
+	if !access && !opts.MaskKVM {
+		result.Notes = []string{fmt.Sprintf("%s may not be used by the user whom QEMU runs as: guests are emulated", kvmDevice)}
 	}
 	return result, launch(ctx, opts.Self, home, base)
 }
@@ -100,11 +98,6 @@ func startMasked(ctx context.Context, opts Options, home layout, base plan) (sta
 		"%s could not be hidden from libvirt, which may make it slow to define domains: %v", kvmDevice, refused)}}, nil
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // readyPatience bounds the start of a libvirt, readyInterval is how often it is asked meanwhile.
 const (
 	readyPatience = time.Minute
@@ -124,8 +117,11 @@ func launch(ctx context.Context, self []string, home layout, p plan) error {
 		}
 		return true, failure
 	})
-	if err != nil {
+	switch {
+	case failure != nil && !errors.Is(err, failure): // the time ran out before another try
 		return errors.Join(err, failure)
+	case err != nil:
+		return err
 	}
 	return wait.Until(ctx, "libvirtd to answer (its log is "+home.log()+")", readyInterval, func(ctx context.Context) (bool, error) {
 		return answers(ctx, home), nil
@@ -147,7 +143,6 @@ func (l layout) spawn(ctx context.Context, self []string, p plan) error {
 	// A file, not a pipe: the daemon may keep it open.
 	command.Stdout, command.Stderr = output, output
 	command.Env = l.environment()
-	command.Dir = "/"
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if p.Mask != "" {
 		command.SysProcAttr.Cloneflags = unix.CLONE_NEWNS
