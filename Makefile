@@ -1,9 +1,9 @@
 # What one does with patchlab's sources. `make help` lists it.
 #
-# Every Go command goes through tools/go, which finds or fetches a Go that is new enough.
+# Every Go command goes through .ci/go, which finds or fetches a Go that is new enough.
 
 SHELL := /bin/bash
-GO := tools/go
+GO := .ci/go
 LINT := bin/tools/golangci-lint
 PROBE := harness/probe/embedded/bin/patchlab-probe
 
@@ -17,13 +17,13 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: ## test a real update on a clone; installs what is missing, and says so before
-	@tools/demo
+	@.ci/demo
 
 test: ## set-up, lint, unit tests, and the VM tests that fit in half an hour without KVM
-	@tools/test
+	@.ci/test
 
 test-all: ## the same with every VM test
-	@tools/test all
+	@.ci/test all
 
 check: fmt lint vet unit ## what to run before a commit: formats, lints, vets, unit tests with -race
 
@@ -49,8 +49,8 @@ unit: ## unit tests with -race: no VM, no network, no root
 	$(GO) test -race ./...
 
 # Built once, as its own module pins it: minutes of compiling that no later run pays again.
-$(LINT): tools/go.mod tools/go.sum
-	$(GO) build -C tools -trimpath -buildvcs=false -o ../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(LINT): .ci/tools/go.mod .ci/tools/go.sum
+	$(GO) build -C .ci/tools -trimpath -buildvcs=false -o ../../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 clean: ## remove what was built here; images and runs stay
 	rm -rf bin $(PROBE)
