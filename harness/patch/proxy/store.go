@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// store keeps files by the path that the guest asks for, each with the digest that its content had when it came. Names in
+// the store are digests of the paths: a guest chooses no file name on the host.
+type store struct{ dir string }
+
+func (s *store) file(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	name := hex.EncodeToString(sum[:])
+	return filepath.Join(s.dir, name[:2], name)
+}
+
+// errDamaged means that a file is not what it was when it came.
+var errDamaged = errors.New("damaged in the cache")
+
+// open returns a file that was checked against its digest. The error wraps fs.ErrNotExist when there is none, or when it was
+// damaged and has been thrown away.
+func (s *store) open(path string) (*os.File, error) {
+	name := s.file(path)
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	err = check(file, name+".sha256")
+	if err == nil {
+		return file, nil
+	}
+	_ = file.Close()
+	if !errors.Is(err, errDamaged) {
+		return nil, err
+	}
+	_ = os.Remove(name)
+	return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+}
+
+func check(file *os.File, record string) error {
+	want, err := os.ReadFile(record)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errDamaged
+	}
+	if err != nil {
+		return err
+	}
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return err
+	}
+	if hex.EncodeToString(hash.Sum(nil)) != strings.TrimSpace(string(want)) {
+		return errDamaged
+	}
+	_, err = file.Seek(0, io.SeekStart)
+	return err
+}
+
+// keep writes a file whose content must have the digest, unless that is "".
+func (s *store) keep(path string, content io.Reader, digest string, modified time.Time) (err error) {
+	name := s.file(path)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	part, err := os.CreateTemp(filepath.Dir(name), "part-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = part.Close()
+		_ = os.Remove(part.Name()) // there is none after the rename
+	}()
+	hash := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(part, hash), content); err != nil {
+		return err
+	}
+	sum := hex.EncodeToString(hash.Sum(nil))
+	if digest != "" && sum != digest {
+		return fmt.Errorf("the mirror sends something else than the digest %s", digest)
+	}
+	if err := part.Close(); err != nil {
+		return err
+	}
+	if !modified.IsZero() {
+		_ = os.Chtimes(part.Name(), modified, modified)
+	}
+	// The record goes first: a file without one would count as damaged for other proxies on the same directory.
+	if err := writeAtomically(name+".sha256", sum+"\n"); err != nil {
+		return err
+	}
+	return os.Rename(part.Name(), name)
+}
+
+func writeAtomically(name, content string) error {
+	temporary, err := os.CreateTemp(filepath.Dir(name), "part-*")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.WriteString(content)
+	err = errors.Join(err, temporary.Close())
+	if err == nil {
+		err = os.Rename(temporary.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name())
+	}
+	return err
+}

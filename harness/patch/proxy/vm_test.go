@@ -1,0 +1,115 @@
+//go:build vmtest
+
+package proxy_test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/sshguest"
+	"github.com/patchlab/patchlab/harness/mirror"
+	"github.com/patchlab/patchlab/harness/patch/proxy"
+)
+
+// realGuest dials the guest that the environment names, see the package sshguest's test.
+func realGuest(t *testing.T) *sshguest.Conn {
+	t.Helper()
+	if os.Getenv("PATCHLAB_VM_TESTS") != "1" || os.Getenv("PATCHLAB_GUEST_ADDRESS") == "" {
+		t.Skip("no guest given: set PATCHLAB_VM_TESTS=1 and PATCHLAB_GUEST_ADDRESS, _HOSTKEY and _KEY")
+	}
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(os.Getenv("PATCHLAB_GUEST_HOSTKEY")))
+	if err != nil {
+		t.Fatalf("PATCHLAB_GUEST_HOSTKEY: %v", err)
+	}
+	private, err := os.ReadFile(os.Getenv("PATCHLAB_GUEST_KEY"))
+	if err != nil {
+		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
+	}
+	signer, err := ssh.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
+	}
+	conn, err := sshguest.New(sshguest.Config{Address: os.Getenv("PATCHLAB_GUEST_ADDRESS"), HostKey: hostKey, Signer: signer}).Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn.(*sshguest.Conn)
+}
+
+const scratch = "/run/patchlab-proxy-test"
+
+// TestARealAPTComesThrough updates lists and downloads packages in the guest, with everything of APT's under /run.
+func TestARealAPTComesThrough(t *testing.T) {
+	conn := realGuest(t)
+	known, err := mirror.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := proxy.New(proxy.Config{
+		Upstreams: map[string]string{"/debian/": known.Main, "/debian-security/": known.Security},
+		CacheDir:  t.TempDir(), Log: t.Output(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := conn.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := make(chan error, 1)
+	go func() { serving <- p.Serve(t.Context(), listener) }()
+	t.Cleanup(func() {
+		if err := <-serving; err != nil {
+			t.Error(err)
+		}
+	})
+	security := "deb " + mirror.AliasSecurity + " bookworm-security main\n"
+	apt := "apt-get -q -o Acquire::http::Proxy=http://" + listener.Addr().String() + " -o Acquire::Languages=none" +
+		" -o Dir::Etc::sourcelist=" + scratch + "/sources.list -o Dir::Etc::sourceparts=-" +
+		" -o Dir::State::lists=" + scratch + "/lists -o Dir::Cache=" + scratch + "/cache "
+	for _, step := range []struct{ what, sources, line string }{
+		{"update, security alone", security, apt + "update"},
+		{"the same again", security, apt + "update"},
+		{"the same with lists gone", security, "rm -r " + scratch + "/lists; mkdir -p " + scratch + "/lists/partial; " + apt + "update"},
+		{"download openssl libssl3", security, apt + "-y -d install openssl libssl3"},
+		{"download again from the cache", security, "rm -f " + scratch + "/cache/archives/*.deb; " + apt + "-y -d install openssl libssl3"},
+		{"update, security and release", security + "deb " + mirror.AliasMain + " bookworm main\n", apt + "update"},
+	} {
+		act(t, t.Context(), conn, "mkdir -p "+scratch+"/lists/partial "+scratch+"/cache/archives/partial")
+		if err := conn.Put(t.Context(), scratch+"/sources.list", 0o644, strings.NewReader(step.sources)); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		output := act(t, t.Context(), conn, step.line)
+		t.Logf("%s: %.1f s\n%s", step.what, time.Since(start).Seconds(), output)
+	}
+	t.Cleanup(func() { act(t, context.WithoutCancel(t.Context()), conn, "rm -r "+scratch) })
+	if errs := p.Errors(); len(errs) != 0 {
+		t.Errorf("the mirror's errors: %v", errs)
+	}
+	denied := guest.Command{Line: "sed -i s/bookworm-security/no-such-suite/ " + scratch + "/sources.list; " + apt + "update"}
+	result, err := conn.Run(t.Context(), denied)
+	if err != nil || result.ExitCode == 0 || len(p.Errors()) != 0 {
+		t.Errorf("a suite that does not exist: exit %d, %v, mirror's errors %v; want APT's failure alone", result.ExitCode, err, p.Errors())
+	}
+}
+
+func act(t *testing.T, ctx context.Context, conn guest.Conn, line string) []byte { //nolint:revive // t goes first in tests
+	t.Helper()
+	command := guest.Command{Line: line}
+	result, err := conn.Run(ctx, command)
+	if err == nil {
+		err = result.Err(command)
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, result.Stdout, result.Stderr)
+	}
+	return result.Stdout
+}
