@@ -31,7 +31,7 @@ func Names() []string {
 // Extract writes a scenario and its payload below dir and returns the path of its file.
 func Extract(name, dir string) (string, error) {
 	if !slices.Contains(Names(), name) {
-		return "", fmt.Errorf("there is no built-in scenario %q (have %s)", name, strings.Join(Names(), ", "))
+		return "", fmt.Errorf("there is neither a file nor a built-in scenario %q (have %s)", name, strings.Join(Names(), ", "))
 	}
 	err := fs.WalkDir(files, path.Dir(name), func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || (file != name+".yaml" && !strings.HasPrefix(file, name+"/")) {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,14 +29,11 @@ func newExplainCommand(env *environment) *cobra.Command {
 
 func explain(env *environment, ids []string) error {
 	if len(ids) == 0 {
-		return env.render(verdict.Catalogue(), func(w io.Writer) error {
-			for _, e := range verdict.Catalogue() {
-				if _, err := fmt.Fprintf(w, "%s  %-8s %s\n", e.ID, e.Severity, e.Title); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		var b strings.Builder
+		for _, e := range verdict.Catalogue() {
+			fmt.Fprintf(&b, "%s  %-8s %s\n", e.ID, e.Severity, e.Title)
+		}
+		return env.render(verdict.Catalogue(), text(b.String()))
 	}
 	entries := make([]verdict.Entry, 0, len(ids))
 	for _, id := range ids {
@@ -46,18 +43,12 @@ func explain(env *environment, ids []string) error {
 		}
 		entries = append(entries, entry)
 	}
-	return env.render(entries, func(w io.Writer) error {
-		for i, e := range entries {
-			if i > 0 {
-				_, _ = fmt.Fprintln(w)
-			}
-			if _, err := fmt.Fprintf(w, "%s %s (%s, %s)\n\n%s\n\nWhat to do: %s\n",
-				e.ID, e.Title, e.Severity, e.Group(), e.Meaning, e.Remedy); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	texts := make([]string, 0, len(entries))
+	for _, e := range entries {
+		texts = append(texts, fmt.Sprintf("%s %s (%s, %s)\n\n%s\n\nWhat to do: %s\n",
+			e.ID, e.Title, e.Severity, e.Group(), e.Meaning, e.Remedy))
+	}
+	return env.render(entries, text(strings.Join(texts, "\n")))
 }
 
 // meant suggests the id that was meant: 103 and PL0103 are PL103.

@@ -1,20 +1,189 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
 	"github.com/spf13/cobra"
 
+	"github.com/patchlab/patchlab/harness/patch"
 	"github.com/patchlab/patchlab/harness/progress"
+	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/verdict"
+	"github.com/patchlab/patchlab/scenarios"
 )
+
+const runLong = `Run a scenario: clone its image, take a baseline, apply the patch one increment at a time, restart what
+needs it, reboot, compare everything with the baseline, and say whether the patch is safe. A scenario is a file, or the
+name of one that comes with patchlab. Without a scenario, name an image and what to install.
+
+Results go to stdout, progress to stderr; the evidence stays in the run directory that the result names. Several runs
+print one result a line with --output json, and end with the worst exit code.`
+
+const runExample = `  patchlab run openssl-nginx
+  patchlab run scenarios/openssl-nginx.yaml --output json --junit junit.xml
+  patchlab run --image debian-12-web --upgrade openssl,libssl3 --upgrade nginx
+  patchlab run --image debian-12-web --pending bookworm-security --reboot none --keep`
+
+// runOptions are the flags of `patchlab run`.
+type runOptions struct {
+	scenarios []string
+	candidate candidate
+	reboot    string
+	keep      bool
+	dryRun    bool
+	junit     string
+}
 
 // runRequest is what `patchlab run` asks of the harness, once per scenario.
 type runRequest struct {
 	Scenario scenario.Scenario
-	Connect  string        // libvirt URI, "" = private
 	Keep     bool          // leave the guest running for a look
 	Sink     progress.Sink // watches
 }
 
-func newRunCommand(_ *environment) *cobra.Command {
-	return &cobra.Command{Use: "run SCENARIO..."}
+func newRunCommand(env *environment) *cobra.Command {
+	var options runOptions
+	cmd := &cobra.Command{
+		Use:     "run [SCENARIO...]",
+		Short:   "Try a patch on a clone and say whether it is safe",
+		Long:    runLong,
+		Example: runExample,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return scenarios.Names(), cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			options.scenarios = args
+			return run(cmd.Context(), env, options)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&options.candidate.image, "image", "", "the `IMAGE` to clone, when there is no scenario")
+	flags.StringArrayVar(&options.candidate.upgrades, "upgrade", nil,
+		"upgrade these packages (`PKG,...`); given again, it is the next increment")
+	flags.StringVar(&options.candidate.pending, "pending", "", "install everything pending from a `SUITE`")
+	flags.StringVar(&options.candidate.suite, "suite", "", "`SUITE` that has the --upgrade (default: the image's security updates)")
+	flags.StringVar(&options.candidate.mode, "mode", "", "how far an upgrade may go: upgrade, with-new-pkgs, full-upgrade")
+	flags.StringVar(&options.reboot, "reboot", "", "reboot afterwards: clean or none (default: as the scenario says, else clean)")
+	flags.BoolVar(&options.keep, "keep", false, "leave the clone running in the end; `patchlab gc` removes it")
+	flags.BoolVar(&options.dryRun, "dry-run", false, "check the scenario and say what would be done, without doing it")
+	flags.StringVar(&options.junit, "junit", "", "write the result as JUnit to a `FILE`, too")
+	complete(cmd, "reboot", "clean", "none")
+	complete(cmd, "mode", "upgrade", "with-new-pkgs", "full-upgrade")
+	return cmd
+}
+
+// run checks everything before anything starts, runs the scenarios one after the other, and ends with the worst exit code.
+func run(ctx context.Context, env *environment, options runOptions) error {
+	if options.junit != "" && len(options.scenarios) > 1 {
+		return usage(errors.New("--junit takes the result of one scenario"))
+	}
+	loaded, remove, err := loadAll(env, options)
+	defer remove()
+	if err != nil {
+		return usage(err)
+	}
+	for _, s := range loaded {
+		for _, warning := range s.Warnings(time.Now()) {
+			_, _ = fmt.Fprintf(env.Stderr, "patchlab: %s: %s\n", s.Name, warning)
+		}
+	}
+	if options.dryRun {
+		return plan(env, loaded)
+	}
+	runner, done := env.runner()
+	codes := make([]int, 0, len(loaded))
+	for _, s := range loaded {
+		codes = append(codes, runOne(ctx, env, runner, s, options, len(loaded) > 1))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if err := done(); err != nil {
+		_, _ = fmt.Fprintf(env.Stderr, "patchlab: closing the hypervisor: %v\n", err)
+	}
+	if code := worst(codes); code != 0 {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+// runOne runs a scenario, shows its result and returns its exit code.
+func runOne(ctx context.Context, env *environment, runner runner, s scenario.Scenario, options runOptions, several bool) int {
+	sink, endOfProgress := env.sink()
+	result, err := runner(ctx, runRequest{Scenario: s, Keep: options.keep, Sink: sink})
+	endOfProgress()
+	code := result.Outcome.ExitCode()
+	complain := func(format string, arguments ...any) {
+		_, _ = fmt.Fprintf(env.Stderr, "patchlab: %s\n", fmt.Sprintf(format, arguments...))
+	}
+	if err != nil {
+		var nothing *patch.NothingError
+		switch {
+		case errors.As(err, &nothing):
+			code = verdict.ExitUsage
+		case ctx.Err() != nil:
+			code = verdict.Interrupted.ExitCode()
+		default:
+			code = verdict.ExitInternal
+		}
+		complain("%s: %v", s.Name, err)
+	}
+	if result.Run == "" {
+		return code // it did not come to a result
+	}
+	if err := env.show(result, several); err != nil {
+		complain("%v", err)
+		code = max(code, verdict.ExitInternal)
+	}
+	if options.junit != "" {
+		if err := copyFile(filepath.Join(result.RunDir, rundir.JUnit), options.junit); err != nil {
+			complain("writing JUnit: %v", err)
+			code = max(code, verdict.ExitInternal)
+		}
+	}
+	return code
+}
+
+// show prints a result: for a person, or for a program, one a line when there are several.
+func (e *environment) show(result report.Result, several bool) error {
+	if several && e.Output == "json" {
+		line, err := json.Marshal(result)
+		if err != nil {
+			return fmt.Errorf("writing the result: %w", err)
+		}
+		_, err = e.Stdout.Write(append(line, '\n'))
+		return err
+	}
+	if several && e.Output == "yaml" {
+		if _, err := fmt.Fprintln(e.Stdout, "---"); err != nil {
+			return err
+		}
+	}
+	return e.render(result, text(report.Summary(result, report.View{Width: width(e.Stdout), Colour: e.colour(e.Stdout)})))
+}
+
+// worst is the exit code of several runs: the one that needs a person soonest. Damage goes before what is unknown.
+func worst(codes []int) int {
+	order := []int{
+		0, verdict.ExitUsage, verdict.Testbed.ExitCode(), verdict.ExitInternal, verdict.Regression.ExitCode(),
+		verdict.BootFailed.ExitCode(), verdict.ApplyFailed.ExitCode(), verdict.Interrupted.ExitCode(),
+	}
+	return slices.MaxFunc(append(codes, 0), func(a, b int) int { return slices.Index(order, a) - slices.Index(order, b) })
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o644)
 }

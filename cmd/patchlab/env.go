@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/patchlab/patchlab/harness/dirs"
 	"github.com/patchlab/patchlab/harness/progress"
-	"github.com/patchlab/patchlab/harness/report"
 )
 
 // environment is what the commands take from the world around them. Flags, configuration and directories are filled in
@@ -28,8 +26,8 @@ type environment struct {
 	Quiet   bool // no progress
 	Dirs    dirs.Dirs
 
-	// Run executes a scenario. Tests put their own here.
-	Run func(ctx context.Context, request runRequest) (report.Result, error)
+	// Run executes scenarios, when it is set: tests put their own here.
+	Run runner
 }
 
 func newEnvironment() *environment {
@@ -102,6 +100,14 @@ func (e *environment) render(value any, table func(io.Writer) error) error {
 		return err
 	default:
 		return table(e.Stdout)
+	}
+}
+
+// text is a table that is written already.
+func text(content string) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := io.WriteString(w, content)
+		return err
 	}
 }
 

@@ -56,7 +56,7 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 
 // execute runs the command line and returns the exit code.
 func execute(ctx context.Context, env *environment, args []string) int {
-	root := newRootCommand(env)
+	root := newRootCommand(env) //nolint:contextcheck // cobra hands the context of ExecuteContext to the commands
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var exit *exitError

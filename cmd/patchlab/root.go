@@ -36,6 +36,7 @@ func newRootCommand(env *environment) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.SetVersionTemplate("patchlab {{.Version}}\n")
@@ -62,6 +63,8 @@ func subcommands(env *environment) []*cobra.Command {
 		newRunCommand(env),
 		newExplainCommand(env),
 		newVersionCommand(env),
+		newSuiteExecCommand(),
+		newLibvirtExecCommand(),
 	}
 }
 

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/patchlab/patchlab/harness/image"
+	"github.com/patchlab/patchlab/harness/image/manifest"
+	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/images"
+	"github.com/patchlab/patchlab/scenarios"
+)
+
+// candidate is a scenario given by flags.
+type candidate struct {
+	image    string
+	upgrades []string // each a comma-separated list: one increment
+	pending  string
+	suite    string
+	mode     string
+}
+
+// loadAll reads all scenarios, and reports the mistakes of all of them together. Call remove when they are not needed
+// any more, also after an error.
+func loadAll(env *environment, options runOptions) (loaded []scenario.Scenario, remove func(), err error) {
+	var own builtIn
+	if err := options.check(); err != nil {
+		return nil, own.remove, err
+	}
+	if len(options.scenarios) == 0 {
+		s, err := options.candidate.scenario(env)
+		if err != nil {
+			return nil, own.remove, err
+		}
+		loaded = []scenario.Scenario{s}
+	}
+	var problems []error
+	for _, name := range options.scenarios {
+		file, err := own.file(name)
+		if err == nil {
+			var s scenario.Scenario
+			s, err = scenario.Load(file)
+			loaded = append(loaded, s)
+		}
+		problems = append(problems, err)
+	}
+	if options.reboot != "" {
+		for i := range loaded {
+			loaded[i].Reboot = rebootModes(options.reboot)
+		}
+	}
+	return loaded, own.remove, errors.Join(problems...)
+}
+
+// builtIn writes the scenarios that come with patchlab to a temporary directory, because their payloads are files.
+type builtIn struct{ dir string }
+
+// file returns the path of a scenario. What is there as a file goes before what comes with patchlab.
+func (b *builtIn) file(name string) (string, error) {
+	if _, err := os.Stat(name); err == nil || strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") {
+		return name, nil
+	}
+	if b.dir == "" {
+		dir, err := os.MkdirTemp("", "patchlab-scenario-")
+		if err != nil {
+			return "", fmt.Errorf("making a temporary directory: %w", err)
+		}
+		b.dir = dir
+	}
+	return scenarios.Extract(name, b.dir)
+}
+
+func (b *builtIn) remove() {
+	if b.dir != "" {
+		_ = os.RemoveAll(b.dir) // below the temporary directory, which is cleaned anyway
+	}
+}
+
+// check reports flags that do not go together.
+func (o runOptions) check() error {
+	c := o.candidate
+	named := c.image != "" || len(c.upgrades) > 0 || c.pending != "" || c.suite != "" || c.mode != ""
+	switch {
+	case o.reboot != "" && o.reboot != "none" && o.reboot != "clean":
+		return fmt.Errorf("--reboot: unknown value %q (have clean, none)", o.reboot)
+	case len(o.scenarios) > 0 && named:
+		return errors.New("a scenario names its own image and candidate: leave out --image, --upgrade, --pending, --suite, --mode")
+	case len(o.scenarios) > 0:
+		return nil
+	case !named:
+		return fmt.Errorf("there is nothing to run: name a scenario (a file, or one of %s), or --image with --upgrade or --pending",
+			strings.Join(scenarios.Names(), ", "))
+	case c.image == "":
+		return errors.New("--image is missing: `patchlab image list` shows what there is")
+	case len(c.upgrades) == 0 && c.pending == "":
+		return errors.New("there is nothing to install: name packages with --upgrade, or a suite with --pending")
+	case len(c.upgrades) > 0 && c.pending != "":
+		return errors.New("--pending installs everything: leave out --upgrade")
+	case c.pending != "" && c.suite != "":
+		return errors.New("--pending names the suite already: leave out --suite")
+	}
+	return nil
+}
+
+func rebootModes(mode string) []scenario.Reboot {
+	if mode == "clean" {
+		return []scenario.Reboot{scenario.RebootClean}
+	}
+	return []scenario.Reboot{}
+}
+
+// scenario writes what the flags say as a scenario file, so that it is checked, and kept as evidence, like any other.
+func (c candidate) scenario(env *environment) (scenario.Scenario, error) {
+	suite := cmp.Or(c.pending, c.suite)
+	if suite == "" {
+		release, err := releaseOf(env, c.image)
+		if err != nil {
+			return scenario.Scenario{}, err
+		}
+		suite = release + "-security"
+	}
+	apt := func(packages []string) map[string]any {
+		wanted := map[string]any{"suite": suite}
+		if len(packages) > 0 {
+			wanted["packages"] = packages
+		}
+		if c.mode != "" {
+			wanted["mode"] = c.mode
+		}
+		return wanted
+	}
+	name := "pending-" + suite
+	increments := []map[string]any{{"name": "pending", "apt": apt(nil)}}
+	if c.pending == "" {
+		increments = nil
+		var names []string
+		for _, list := range c.upgrades {
+			packages := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+			if len(packages) == 0 {
+				return scenario.Scenario{}, fmt.Errorf("--upgrade %q names no package", list)
+			}
+			names = append(names, incrementName(packages[0]))
+			increments = append(increments, map[string]any{"name": incrementName(packages[0]), "apt": apt(packages)})
+		}
+		name = "upgrade-" + strings.Join(names, "-")
+	}
+	data, err := yaml.Dump(map[string]any{
+		"schema": scenario.Schema, "name": name[:min(len(name), 60)], "image": c.image, "increments": increments,
+	})
+	if err != nil {
+		return scenario.Scenario{}, fmt.Errorf("writing the scenario: %w", err)
+	}
+	return scenario.Parse("command line", data, ".")
+}
+
+// incrementName makes a package's name (libssl3:amd64, g++) one for an increment.
+func incrementName(name string) string {
+	name, _, _ = strings.Cut(name, ":")
+	return strings.NewReplacer("+", "p", "_", "-").Replace(name)
+}
+
+// releaseOf is the release of an image that is built, or could be.
+func releaseOf(env *environment, name string) (string, error) {
+	store := image.Store{Dir: env.Dirs.Images}
+	if found, err := store.Find(name); err == nil {
+		return found.Release, nil
+	}
+	m, err := manifest.Load(images.FS, name)
+	if err != nil {
+		return "", fmt.Errorf("the release of %s is unknown: name the suite with --suite: %w", name, err)
+	}
+	return m.Release, nil
+}
