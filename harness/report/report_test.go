@@ -113,11 +113,19 @@ func hostile() report.Result {
 	return r
 }
 
+// shown is a regression that the scenario announces.
+func shown() report.Result {
+	r := regressed()
+	r.Truth = &report.Truth{Outcome: verdict.Regression, Holds: true}
+	return r
+}
+
 func lab() report.Result {
 	return report.Result{
 		Schema: 1, Scenario: "openssl-nginx", Image: report.Image{Name: "debian-12-web"}, Outcome: verdict.Testbed,
 		Reason: "QEMU is not installed: apt-get install qemu-system-x86", RunDir: "/r",
 		Phases: []report.Phase{{Name: "prepare", Status: "failed", Seconds: 1}},
+		Truth:  &report.Truth{Outcome: verdict.Pass, Mismatch: []string{"outcome is testbed, not pass"}},
 	}
 }
 
@@ -131,6 +139,7 @@ func TestSummary(t *testing.T) {
 		"regression.txt":        {regressed(), report.View{Width: 100}},
 		"regression-narrow.txt": {regressed(), report.View{Width: 60}},
 		"regression-colour.txt": {regressed(), report.View{Width: 100, Colour: true}},
+		"regression-shown.txt":  {shown(), report.View{Width: 100}},
 		"hostile.txt":           {hostile(), report.View{Width: 80}},
 		"testbed.txt":           {lab(), report.View{}},
 	} {

@@ -61,8 +61,17 @@ func (s *summary) headline(result Result) {
 	}
 	word, rest, _ := strings.Cut(printable.Line(Headline(result), 2*maxText), ": ")
 	s.paragraph(s.paint(style, word+":")+" ", "  ", rest)
-	if result.Truth != nil && !result.Truth.Holds {
+	s.truth(result)
+}
+
+// truth compares with what the scenario says must come out, where anything came out.
+func (s *summary) truth(result Result) {
+	switch {
+	case result.Truth == nil, result.Outcome == verdict.Testbed, result.Outcome == verdict.Interrupted:
+	case !result.Truth.Holds:
 		s.paragraph("  ", "  ", "The scenario says that it must end otherwise: "+strings.Join(result.Truth.Mismatch, "; "))
+	case result.Outcome != verdict.Pass:
+		s.paragraph("  ", "  ", "That is what the scenario is there to show.")
 	}
 }
 
