@@ -39,13 +39,13 @@ probe:
 fmt: $(LINT) ## format the sources
 	$(LINT) fmt
 
-lint: $(LINT) ## lint, formatting and layers included
+lint: $(LINT) probe ## lint, formatting and layers included
 	PATH="$$($(GO) env GOROOT)/bin:$$PATH" $(LINT) run ./...
 
-vet: ## go vet, the VM tests included
+vet: probe ## go vet, the VM tests included
 	$(GO) vet -tags vmtest ./...
 
-unit: ## unit tests with -race: no VM, no network, no root
+unit: probe ## unit tests with -race: no VM, no network, no root
 	$(GO) test -race ./...
 
 # Built once, as its own module pins it: minutes of compiling that no later run pays again.

@@ -49,6 +49,7 @@ func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment)
 		if err != nil {
 			return err
 		}
+		stager.Conn = c.conn // it may be another one by now
 		if err := stager.Clean(ctx, job); err != nil {
 			return err
 		}

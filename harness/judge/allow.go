@@ -7,14 +7,13 @@ import (
 
 	"github.com/patchlab/patchlab/harness/drift"
 	"github.com/patchlab/patchlab/harness/fact"
-	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
 // allowance finds the announcement of a drift. The last day of an allowance still counts.
 func (h *hearing) allowance(d drift.Drift) (reason string, ok bool) {
 	for i, a := range h.base.Allowances {
-		if a.Kind != string(d.Key.Kind) || a.Change != "" && a.Change != string(d.Change) || expired(a, h.base.Now) {
+		if a.Kind != string(d.Key.Kind) || a.Change != "" && a.Change != string(d.Change) || a.Expired(h.base.Now) {
 			continue
 		}
 		if matched, err := path.Match(a.Name, d.Key.Name); err != nil || !matched && a.Name != d.Key.Name {
@@ -26,10 +25,6 @@ func (h *hearing) allowance(d drift.Drift) (reason string, ok bool) {
 	return "", false
 }
 
-func expired(a scenario.Allowance, now time.Time) bool {
-	return !a.Until.IsZero() && now.After(a.Until.AddDate(0, 0, 1))
-}
-
 // staleAllowances tells which announcements did nothing: they would hide something one day.
 func (j *Judge) staleAllowances() []verdict.Finding {
 	var found []verdict.Finding
@@ -39,7 +34,7 @@ func (j *Judge) staleAllowances() []verdict.Finding {
 			Subject: fact.Key{Kind: fact.Kind(a.Kind), Name: a.Name},
 		}
 		switch {
-		case expired(a, j.base.Now):
+		case a.Expired(j.base.Now):
 			f.Title = fmt.Sprintf("the allowance for %s has expired on %s", a.Name, a.Until.Format(time.DateOnly))
 		case !j.matched[i]:
 			f.Title = "the allowance for " + a.Name + " matched nothing"

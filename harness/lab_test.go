@@ -1,0 +1,346 @@
+package harness_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/patchlab/patchlab/harness"
+	"github.com/patchlab/patchlab/harness/accel"
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/guesttest"
+	"github.com/patchlab/patchlab/harness/handoff"
+	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/fake"
+	"github.com/patchlab/patchlab/harness/image"
+	"github.com/patchlab/patchlab/harness/mirror"
+	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/progress"
+	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/suite"
+	"github.com/patchlab/patchlab/harness/timing"
+)
+
+// lab couples the fake driver with scripted guests: a server comes up with each domain and goes with it.
+type lab struct {
+	t       *testing.T
+	dir     string
+	driver  *fake.Driver
+	suites  *suites
+	mu      sync.Mutex
+	servers map[string]*server // by domain name
+
+	// What happens to the guest, for a test to arrange.
+	onApply    map[string]func(*server) // by increment
+	onRestart  func(*server)
+	onReboot   func(*server)
+	bootsAgain func(*server) bool // false: after a reboot the guest does not answer
+	exitCode   int                // of every increment
+	neverUp    bool
+	noHost     error
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	l := &lab{
+		t: t, dir: t.TempDir(), suites: &suites{}, servers: map[string]*server{}, onApply: map[string]func(*server){},
+		onRestart: func(*server) {}, onReboot: func(*server) {}, bootsAgain: func(*server) bool { return true },
+	}
+	l.driver = fake.New()
+	l.driver.OnStart = func(spec hypervisor.DomainSpec) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.servers[spec.Name] = newServer(l, spec)
+		return nil
+	}
+	l.driver.OnDestroy = func(spec hypervisor.DomainSpec) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if s := l.servers[spec.Name]; s != nil {
+			s.guest.Down()
+		}
+	}
+	return l
+}
+
+func (l *lab) lab() harness.Lab {
+	backing := filepath.Join(l.dir, "image.qcow2")
+	if err := os.WriteFile(backing, []byte("disk"), 0o400); err != nil && !os.IsPermission(err) {
+		l.t.Fatal(err)
+	}
+	return harness.Lab{
+		Host: func(context.Context) (harness.Host, error) {
+			return harness.Host{Driver: l.driver, Accelerator: accel.Report{Best: hypervisor.TCG, Slowness: 6}}, l.noHost
+		},
+		Image: func(context.Context, string) (image.Image, error) {
+			return image.Image{
+				Name: "debian-12-web", Digest: strings.Repeat("d", 64), Disk: backing, Firmware: hypervisor.BIOS,
+				MemoryMiB: 256, VCPUs: 1, Release: "bookworm", MAC: "52:54:00:00:00:01",
+			}, nil
+		},
+		NewAccess: func() (harness.Access, error) {
+			return harness.Access{AuthorizedKey: "ssh-ed25519 AAAA", Dialer: l.dialer}, nil
+		},
+		Mirror:   func(context.Context) (mirror.Mirror, error) { return mirror.Mirror{}, mirror.ErrNone },
+		Suites:   l.suites,
+		Timeouts: timing.Default(), RunsDir: filepath.Join(l.dir, "runs"), CacheDir: filepath.Join(l.dir, "cache"),
+		Now: time.Now,
+	}
+}
+
+// dialer finds the newest server: a run has one guest at a time.
+func (l *lab) dialer(string, string, io.Writer) (guest.Dialer, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.servers {
+		if !s.taken {
+			s.taken = true
+			return s.guest, nil
+		}
+	}
+	return nil, fmt.Errorf("no domain was started")
+}
+
+func (l *lab) options() harness.RunOptions { return harness.RunOptions{Sink: progress.Discard{}} }
+
+// run executes a scenario and checks that nothing is left.
+func (l *lab) run(s scenario.Scenario) report.Result {
+	l.t.Helper()
+	result, err := harness.Run(l.t.Context(), l.lab(), s, l.options())
+	if err != nil {
+		l.t.Fatalf("running the scenario: %v", err)
+	}
+	l.checkNothingLeft()
+	return result
+}
+
+func (l *lab) checkNothingLeft() {
+	l.t.Helper()
+	left, err := l.driver.Domains(context.WithoutCancel(l.t.Context()))
+	if err != nil || len(left) > 0 {
+		l.t.Errorf("domains are left: %v, %v", left, err)
+	}
+	overlays, err := filepath.Glob(filepath.Join(l.dir, "runs", "*", "*.qcow2"))
+	if err != nil || len(overlays) > 0 {
+		l.t.Errorf("overlays are left: %v, %v", overlays, err)
+	}
+	runs, err := filepath.Glob(filepath.Join(l.dir, "runs", "*"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, run := range runs {
+		dir, err := rundir.Lock(run)
+		if err != nil {
+			l.t.Errorf("the run is still locked: %v", err)
+			continue
+		}
+		if err := dir.Close(); err != nil {
+			l.t.Error(err)
+		}
+	}
+}
+
+// scripted is a scenario whose increments are scripts; what they do is the lab's onApply.
+func scripted(names ...string) scenario.Scenario {
+	dir, err := filepath.Abs("testdata")
+	if err != nil {
+		panic(err)
+	}
+	s := scenario.Scenario{
+		Schema: 1, Name: "test", Image: "debian-12-web", Restart: scenario.RestartAdvised, Dir: dir,
+		Reboot: []scenario.Reboot{scenario.RebootClean}, Suites: []string{"services"}, Source: []byte("schema: 1\n"),
+	}
+	for _, n := range names {
+		s.Increments = append(s.Increments, scenario.Increment{Name: n, Script: "apply.sh"})
+	}
+	return s
+}
+
+// server is a scripted guest with a few facts that live and change.
+type server struct {
+	lab     *lab
+	spec    hypervisor.DomainSpec
+	guest   *guesttest.Script
+	mu      sync.Mutex
+	facts   map[fact.Key]fact.Fact
+	done    map[string]bool // jobs that ran
+	patched bool
+	taken   bool
+}
+
+func newServer(l *lab, spec hypervisor.DomainSpec) *server {
+	s := &server{
+		lab: l, spec: spec, guest: guesttest.NewScript(), facts: map[fact.Key]fact.Fact{}, done: map[string]bool{},
+	}
+	s.put("package", "nginx:amd64", "version", "1", "status", "installed")
+	s.put("package", "libssl3:amd64", "version", "1", "status", "installed")
+	s.put("unit", "nginx.service", "active", "active", "enabled", "enabled", "load", "loaded")
+	s.put("port", "tcp/*:80", "unit", "nginx.service", "executable", "/usr/sbin/nginx")
+	s.put("kernel", "running", "release", "6.1")
+	s.guest.OnPrefix("test -x /run/patchlab/probe-", guesttest.Says(""))
+	s.guest.OnPrefix("rm -rf -- ", guesttest.Says(""))
+	s.guest.OnPrefix("systemctl restart", s.reply(func() string { l.onRestart(s); return "" }))
+	s.guest.On("systemctl reboot", s.reply(s.reboot))
+	s.guest.OnMatch(subcommand("facts"), s.reply(s.document))
+	s.guest.OnMatch(subcommand("settle"), s.reply(func() string {
+		return render(probe.Settled{BootID: s.bootID(), State: "running"})
+	}))
+	s.guest.OnMatch(subcommand("job"), s.job)
+	if l.neverUp {
+		s.guest.Down()
+	}
+	return s
+}
+
+func subcommand(name string) func(guest.Command) bool {
+	return func(c guest.Command) bool {
+		words := strings.Fields(c.Line)
+		return len(words) > 1 && strings.HasPrefix(words[0], "/run/patchlab/probe-") && words[1] == name
+	}
+}
+
+func (s *server) reply(answer func() string) guesttest.Reply {
+	return func(context.Context, guest.Command) guest.Result { return guest.Result{Stdout: []byte(answer())} }
+}
+
+func (s *server) bootID() string {
+	file, _ := s.guest.File(guesttest.BootID)
+	return strings.TrimSpace(string(file.Content))
+}
+
+// job applies an increment once; asked again, it only tells the exit code, as the real one does.
+func (s *server) job(context.Context, guest.Command) guest.Result {
+	for name, apply := range s.lab.onApply {
+		program, staged := s.guest.File(probe.JobPath(name))
+		if staged && !s.done[name] && strings.Contains(string(program.Content), "apply.sh") {
+			s.done[name], s.patched = true, true
+			apply(s)
+		}
+	}
+	return guest.Result{ExitCode: s.lab.exitCode, Stdout: []byte("applied\n")}
+}
+
+func (s *server) reboot() string {
+	s.guest.Down()
+	s.lab.onReboot(s)
+	if s.lab.bootsAgain(s) {
+		s.guest.Reboot()
+	}
+	return ""
+}
+
+func (s *server) document() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return render(probe.Document{
+		Probe: "1", BootID: s.bootID(), Facts: fact.NewSet(slices.Collect(maps.Values(s.facts))...),
+	})
+}
+
+func (s *server) put(kind fact.Kind, name string, pairs ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := fact.Fact{Kind: kind, Name: name, Attributes: map[string]string{}}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		f.Attributes[pairs[i]] = pairs[i+1]
+	}
+	s.facts[f.Key()] = f
+}
+
+func (s *server) set(name, attribute, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, f := range s.facts {
+		if key.Name == name {
+			f.Attributes = maps.Clone(f.Attributes)
+			f.Attributes[attribute] = value
+			s.facts[key] = f
+		}
+	}
+}
+
+func (s *server) get(name, attribute string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, f := range s.facts {
+		if key.Name == name {
+			return f.Attributes[attribute]
+		}
+	}
+	return ""
+}
+
+func (s *server) drop(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.facts, func(key fact.Key, _ fact.Fact) bool { return key.Name == name })
+}
+
+func (s *server) upgrade(name, version string) { s.set(name, "version", version) }
+
+func (s *server) console(text string) {
+	file, err := os.OpenFile(s.spec.Console, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		s.lab.t.Error(err)
+		return
+	}
+	if _, err := file.WriteString(text); err != nil {
+		s.lab.t.Error(err)
+	}
+	if err := file.Close(); err != nil {
+		s.lab.t.Error(err)
+	}
+}
+
+// kill ends the domain from outside, as `kill -9` of its QEMU does.
+func (s *server) kill() {
+	if err := s.lab.driver.Kill(s.spec.Name); err != nil {
+		s.lab.t.Error(err)
+	}
+}
+
+func render(document any) string {
+	content, err := json.Marshal(document)
+	if err != nil {
+		panic(err)
+	}
+	return string(content)
+}
+
+// suites answers for the ginkgo suites.
+type suites struct {
+	err            error
+	failAfterPatch bool
+}
+
+func (s *suites) Run(_ context.Context, h handoff.Handoff, _ guest.Conn, _ string) (suite.Report, error) {
+	spec := suite.Spec{Name: "serves the page", State: suite.Passed, Expectation: -1}
+	if s.failAfterPatch && h.Phase != "baseline" {
+		spec.State, spec.Message = suite.Failed, "connection refused"
+	}
+	return suite.Report{Specs: []suite.Spec{spec}, Passed: 1}, s.err
+}
+
+// stopAt calls stop when a step begins.
+type stopAt struct {
+	step string
+	stop func()
+}
+
+func (s stopAt) Emit(e progress.Event) {
+	if e.Kind == progress.Start && e.Step == s.step {
+		s.stop()
+	}
+}

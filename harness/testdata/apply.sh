@@ -1,0 +1,2 @@
+#!/bin/sh
+# What this does to a scripted guest is the test's.
