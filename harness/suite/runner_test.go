@@ -29,6 +29,9 @@ import (
 // behaviour is the environment variable that tells the test binary how to behave as a suite.
 const behaviour = "PATCHLAB_TEST_BEHAVIOUR"
 
+// pidFile is the environment variable that says where to write the id of a process that must die.
+const pidFile = "PATCHLAB_TEST_PID"
+
 // TestMain makes the test binary play a suite process.
 func TestMain(m *testing.M) {
 	how := os.Getenv(behaviour)
@@ -40,6 +43,12 @@ func TestMain(m *testing.M) {
 		flag.Parse()
 		declare(how)
 		lab.RunSpecs(new(testing.T), "compiled")
+		return
+	}
+	if how == "owns" { // plays patchlab itself
+		self, _ := os.Executable()
+		r := suite.Runner{Program: self, Env: []string{behaviour + "=waits"}}
+		_, _ = r.Run(context.Background(), handoff.Handoff{Phase: "baseline", Suites: []string{"shop"}}, nil, os.Getenv(pidFile)+".files")
 		return
 	}
 	err := lab.Execute("test", func(handoff.Handoff) error {
@@ -71,7 +80,12 @@ func declare(how string) {
 			It("never ends", func() {
 				started := exec.Command("sleep", "600")
 				Expect(started.Start()).To(Succeed())
-				Expect(os.WriteFile(os.Getenv("PATCHLAB_TEST_PID"), fmt.Append(nil, started.Process.Pid), 0o600)).To(Succeed())
+				Expect(os.WriteFile(os.Getenv(pidFile), fmt.Append(nil, started.Process.Pid), 0o600)).To(Succeed())
+				select {}
+			})
+		case "waits":
+			It("never ends", func() {
+				Expect(os.WriteFile(os.Getenv(pidFile), fmt.Append(nil, os.Getpid()), 0o600)).To(Succeed())
 				select {}
 			})
 		case "dies":
@@ -259,33 +273,65 @@ func TestFloodIsBounded(t *testing.T) {
 
 func TestSuiteEndsWithTheContextAndTakesItsChildrenAlong(t *testing.T) {
 	t.Parallel()
-	pidFile := filepath.Join(t.TempDir(), "pid")
+	path := filepath.Join(t.TempDir(), "pid")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("the night is over")
 	result := make(chan error, 1)
 	go func() {
-		_, err := runner(t, "hangs", "PATCHLAB_TEST_PID="+pidFile).
+		_, err := runner(t, "hangs", pidFile+"="+path).
 			Run(ctx, handoff.Handoff{Phase: "baseline", Suites: []string{"shop"}}, nil, filepath.Join(t.TempDir(), "baseline"))
 		result <- err
 	}()
-	pid := 0
-	err := wait.Until(t.Context(), "the suite to hang", 10*time.Millisecond, func(context.Context) (bool, error) {
-		content, _ := os.ReadFile(pidFile)
-		_, err := fmt.Sscan(string(content), &pid)
-		return err == nil, nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pid := writtenPID(t, path)
 	cancel(why)
-	err = <-result
+	err := <-result
 	if !errors.Is(err, why) || !strings.Contains(err.Error(), "the suites of baseline did not end in time") {
 		t.Errorf("error %v, want the cause", err)
 	}
 	if !strings.Contains(err.Error(), "never ends") {
 		t.Errorf("error %v, want the spec that hung in it", err)
 	}
-	err = wait.Until(t.Context(), "the suite's child to die", 10*time.Millisecond, func(context.Context) (bool, error) {
+	awaitDeath(t, pid)
+}
+
+func TestSuiteDiesWithItsOwner(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "pid")
+	owner := exec.Command(self)
+	owner.Env = append(os.Environ(), behaviour+"=owns", pidFile+"="+path)
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := writtenPID(t, path)
+	if err := owner.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = owner.Wait() // says that it was killed
+	awaitDeath(t, pid)
+}
+
+// writtenPID waits for the suite process to say which process is to die.
+func writtenPID(t *testing.T, path string) int {
+	t.Helper()
+	pid := 0
+	err := wait.Until(t.Context(), "the suite to hang", 10*time.Millisecond, func(context.Context) (bool, error) {
+		content, _ := os.ReadFile(path)
+		_, err := fmt.Sscan(string(content), &pid)
+		return err == nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func awaitDeath(t *testing.T, pid int) {
+	t.Helper()
+	err := wait.Until(t.Context(), "a process to die", 10*time.Millisecond, func(context.Context) (bool, error) {
 		return gone(pid), nil
 	})
 	if err != nil {
