@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -388,5 +389,38 @@ func TestASignalEndsWithTheCodeOfAnInterruption(t *testing.T) {
 	}
 	if code := execute(ctx, s.env, []string{"run", "openssl-nginx", "openssl-nginx"}); code != 130 {
 		t.Errorf("exit code is %d: %s", code, s.stderr.String())
+	}
+}
+
+// It is not parallel: it signals its own process.
+func TestTheFirstSignalEndsTheContextAndLaterOnesDoNotEndTheProcess(t *testing.T) {
+	notices := make(chan string)
+	ctx, stop := interruptible(func(text string) { notices <- text })
+	defer stop()
+	for _, want := range []string{"terminated: cleaning up", "still cleaning up", "still cleaning up"} {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-notices; !strings.HasPrefix(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	<-ctx.Done()
+	if !errors.Is(context.Cause(ctx), errInterrupted) {
+		t.Errorf("cause is %v", context.Cause(ctx))
+	}
+}
+
+func TestNoticesGoThroughTheViewThatIsOpen(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, passing())
+	s.env.notice("before")
+	_, end := s.env.sink()
+	s.env.notice("during")
+	end()
+	s.env.notice("after")
+	lines := strings.Split(s.stderr.String(), "\n")
+	if len(lines) != 4 || lines[0] != "patchlab: before" || !strings.HasSuffix(lines[1], " patchlab: during") || lines[2] != "patchlab: after" {
+		t.Errorf("stderr is %q", lines)
 	}
 }

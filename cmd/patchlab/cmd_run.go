@@ -93,7 +93,7 @@ func run(ctx context.Context, env *environment, options runOptions) error {
 	}
 	for _, s := range loaded {
 		for _, warning := range s.Warnings(time.Now()) {
-			_, _ = fmt.Fprintf(env.Stderr, "patchlab: %s: %s\n", s.Name, warning)
+			env.notice(s.Name + ": " + warning)
 		}
 	}
 	if options.dryRun {
@@ -108,7 +108,7 @@ func run(ctx context.Context, env *environment, options runOptions) error {
 		}
 	}
 	if err := done(); err != nil {
-		_, _ = fmt.Fprintf(env.Stderr, "patchlab: closing the hypervisor: %v\n", err)
+		env.notice("closing the hypervisor: " + err.Error())
 	}
 	if code := worst(codes); code != 0 {
 		return &exitError{code: code}
@@ -122,9 +122,6 @@ func runOne(ctx context.Context, env *environment, runner runner, s scenario.Sce
 	result, err := runner(ctx, runRequest{Scenario: s, Keep: options.keep, Sink: sink})
 	endOfProgress()
 	code := result.Outcome.ExitCode()
-	complain := func(format string, arguments ...any) {
-		_, _ = fmt.Fprintf(env.Stderr, "patchlab: %s\n", fmt.Sprintf(format, arguments...))
-	}
 	if err != nil {
 		var nothing *patch.NothingError
 		switch {
@@ -135,18 +132,18 @@ func runOne(ctx context.Context, env *environment, runner runner, s scenario.Sce
 		default:
 			code = verdict.ExitInternal
 		}
-		complain("%s: %v", s.Name, err)
+		env.notice(s.Name + ": " + err.Error())
 	}
 	if result.Run == "" {
 		return code // it did not come to a result
 	}
 	if err := env.show(result, several); err != nil {
-		complain("%v", err)
+		env.notice(err.Error())
 		code = max(code, verdict.ExitInternal)
 	}
 	if options.junit != "" {
 		if err := copyFile(filepath.Join(result.RunDir, rundir.JUnit), options.junit); err != nil {
-			complain("writing JUnit: %v", err)
+			env.notice("writing JUnit: " + err.Error())
 			code = max(code, verdict.ExitInternal)
 		}
 	}

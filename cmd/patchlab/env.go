@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 	"golang.org/x/term"
@@ -28,6 +30,8 @@ type environment struct {
 
 	// Run executes scenarios, when it is set: tests put their own here.
 	Run runner
+
+	watching atomic.Pointer[progress.Sink] // shows progress at the moment
 }
 
 func newEnvironment() *environment {
@@ -37,16 +41,32 @@ func newEnvironment() *environment {
 // sink shows progress on stderr: live where that is a terminal, else a line per change. Call the returned function
 // before anything else is printed.
 func (e *environment) sink() (progress.Sink, func()) {
+	sink, end := e.view()
+	e.watching.Store(&sink)
+	return sink, func() {
+		e.watching.Store(nil)
+		end()
+	}
+}
+
+func (e *environment) view() (progress.Sink, func()) {
 	if e.Quiet {
 		return progress.Discard{}, func() {}
 	}
-	if isTerminal(e.Stderr) && e.Getenv("TERM") != "dumb" {
-		if _, known := columns(e.Stderr); known {
-			live := progress.NewLive(e.Stderr, func() int { return width(e.Stderr) }, e.colour(e.Stderr))
-			return live, live.Close
-		}
+	if _, known := columns(e.Stderr); known && isTerminal(e.Stderr) && e.Getenv("TERM") != "dumb" {
+		live := progress.NewLive(e.Stderr, func() int { return width(e.Stderr) }, e.colour(e.Stderr))
+		return live, live.Close
 	}
 	return progress.NewLines(e.Stderr), func() {}
+}
+
+// notice tells the user something at any time, without disturbing a live view.
+func (e *environment) notice(text string) {
+	if sink := e.watching.Load(); sink != nil {
+		(*sink).Emit(progress.Event{Kind: progress.Note, Step: "patchlab", Text: text, At: time.Now()})
+		return
+	}
+	_, _ = fmt.Fprintf(e.Stderr, "patchlab: %s\n", text)
 }
 
 // colour tells whether to colour what goes to w.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,8 +13,9 @@ import (
 )
 
 func main() {
-	ctx, stop := interruptible(os.Stderr)
-	code := execute(ctx, newEnvironment(), os.Args[1:])
+	env := newEnvironment()
+	ctx, stop := interruptible(env.notice)
+	code := execute(ctx, env, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
@@ -26,7 +26,7 @@ var errInterrupted = errors.New("interrupted")
 // interruptible returns a context that the first signal ends. Later signals do not end the process: they would leave
 // domains and overlays behind, and cleaning up has a deadline of its own. A closed pipe (patchlab ... | head) is no
 // reason to die half-way either: writing fails, and teardown happens.
-func interruptible(stderr io.Writer) (context.Context, func()) {
+func interruptible(notice func(string)) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -39,11 +39,11 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 				return
 			case received := <-signals:
 				if ctx.Err() == nil {
-					_, _ = fmt.Fprintf(stderr, "\npatchlab: %s: cleaning up\n", received)
+					notice(received.String() + ": cleaning up")
 					cancel(fmt.Errorf("%w by %s", errInterrupted, received))
 					continue
 				}
-				_, _ = fmt.Fprintln(stderr, "patchlab: still cleaning up; after a kill -9, `patchlab gc` removes what is left")
+				notice("still cleaning up; after a kill -9, `patchlab gc` removes what is left")
 			}
 		}
 	}()

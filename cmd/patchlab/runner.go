@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/patchlab/patchlab/harness"
-	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 )
 
@@ -17,12 +15,8 @@ func (e *environment) runner() (runner, func() error) {
 	if e.Run != nil {
 		return e.Run, func() error { return nil }
 	}
-	var watching progress.Sink = progress.Discard{}
-	open, closing := e.sharedHost(func(note string) {
-		watching.Emit(progress.Event{Kind: progress.Note, Step: "host", Text: note, At: time.Now()})
-	})
+	open, closing := e.sharedHost(e.notice)
 	return func(ctx context.Context, request runRequest) (report.Result, error) {
-		watching = request.Sink
 		lab, err := e.lab(open, request.Scenario.Dir)
 		if err != nil {
 			return report.Result{}, err
