@@ -208,7 +208,7 @@ func checkEndedContext(t *testing.T, subject Subject, conn guest.Conn) {
 func checkMany(t *testing.T, _ Subject, conn guest.Conn) {
 	t.Helper()
 	var all sync.WaitGroup
-	for _, number := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15") {
+	for number := range strings.FieldsSeq("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15") {
 		all.Go(func() {
 			result, err := conn.Run(t.Context(), guest.Command{Line: lineMany + number})
 			if want := "number " + number + "\n"; err != nil || string(result.Stdout) != want {

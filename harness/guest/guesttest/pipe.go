@@ -37,7 +37,7 @@ func (p *pipe) Close() error {
 
 // SetDeadline bounds reads and writes.
 func (p *pipe) SetDeadline(t time.Time) error {
-	_ = p.Conn.SetReadDeadline(t)
+	_ = p.SetReadDeadline(t)
 	return p.out.SetWriteDeadline(t)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -200,11 +201,11 @@ func (s *Script) Unscripted() []string {
 }
 
 // RequireScripted fails the test at its end if a command was run that nobody scripted.
-func (s *Script) RequireScripted(t testing.TB) {
-	t.Helper()
-	t.Cleanup(func() {
+func (s *Script) RequireScripted(tb testing.TB) {
+	tb.Helper()
+	tb.Cleanup(func() {
 		if lines := s.Unscripted(); len(lines) > 0 {
-			t.Errorf("commands that nobody scripted:\n%s", strings.Join(lines, "\n"))
+			tb.Errorf("commands that nobody scripted:\n%s", strings.Join(lines, "\n"))
 		}
 	})
 }
@@ -230,9 +231,9 @@ func (s *Script) reply(command guest.Command) Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.commands = append(s.commands, guest.Command{Line: command.Line, User: command.User})
-	for i := len(s.replies) - 1; i >= 0; i-- {
-		if s.replies[i].matches(command) {
-			return s.replies[i].answer
+	for _, r := range slices.Backward(s.replies) {
+		if r.matches(command) {
+			return r.answer
 		}
 	}
 	s.unscripted = append(s.unscripted, command.Line)

@@ -22,8 +22,11 @@ var (
 // scriptConn is a connection to a [Script].
 type scriptConn struct {
 	script *Script
-	gone   context.Context //nolint:containedctx // the connection's own life, not a call's
-	end    context.CancelCauseFunc
+	gone   chan struct{} // closed when the connection has ended
+
+	mu     sync.Mutex
+	cause  error // why it ended; nil while it stands
+	behind []func()
 }
 
 var (
@@ -31,9 +34,31 @@ var (
 	_ guest.Listener = (*scriptConn)(nil)
 )
 
-func newScriptConn(s *Script) *scriptConn {
-	gone, end := context.WithCancelCause(context.Background())
-	return &scriptConn{script: s, gone: gone, end: end}
+func newScriptConn(s *Script) *scriptConn { return &scriptConn{script: s, gone: make(chan struct{})} }
+
+// end ends the connection and what hangs on it; the first cause counts.
+func (c *scriptConn) end(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return
+	}
+	c.cause = cause
+	close(c.gone)
+	for _, closeIt := range c.behind {
+		closeIt()
+	}
+}
+
+// hang lets something end with the connection.
+func (c *scriptConn) hang(closeIt func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		closeIt()
+		return
+	}
+	c.behind = append(c.behind, closeIt)
 }
 
 // fault is the error of an ended context or connection, or nil while both stand.
@@ -41,8 +66,10 @@ func (c *scriptConn) fault(ctx context.Context, act string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
 	}
-	if c.gone.Err() != nil {
-		return lost(act, context.Cause(c.gone))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return lost(act, c.cause)
 	}
 	return nil
 }
@@ -60,13 +87,13 @@ func (c *scriptConn) Run(ctx context.Context, command guest.Command) (guest.Resu
 	}
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(c.gone, cancel)()
 	done := make(chan guest.Result, 1)
 	go func() { done <- answer(running, command) }()
 	var result guest.Result
 	select {
 	case result = <-done:
-	case <-running.Done():
+	case <-ctx.Done():
+	case <-c.gone:
 	}
 	if err := c.fault(ctx, act); err != nil { // also when the reply was a reboot that cut its own connection
 		return guest.Result{}, err
@@ -136,7 +163,7 @@ func (c *scriptConn) Put(ctx context.Context, path string, mode fs.FileMode, con
 	select {
 	case o = <-done:
 	case <-ctx.Done():
-	case <-c.gone.Done():
+	case <-c.gone:
 	}
 	if err := c.fault(ctx, act); err != nil {
 		return err
@@ -180,7 +207,7 @@ func (c *scriptConn) Dial(ctx context.Context, network, address string) (net.Con
 	case listener != nil:
 		select {
 		case listener.arrived <- there:
-		case <-listener.closed.Done():
+		case <-listener.closed:
 			return nil, fmt.Errorf("%s: connection refused", act)
 		case <-ctx.Done():
 			return nil, c.fault(ctx, act)
@@ -188,7 +215,7 @@ func (c *scriptConn) Dial(ctx context.Context, network, address string) (net.Con
 	default:
 		return nil, fmt.Errorf("%s: connection refused", act)
 	}
-	context.AfterFunc(c.gone, func() { _ = here.Close() })
+	c.hang(func() { _ = here.Close() })
 	return here, nil
 }
 
@@ -198,7 +225,15 @@ func (c *scriptConn) Listen(ctx context.Context, address string) (net.Listener, 
 	if err := c.fault(ctx, act); err != nil {
 		return nil, err
 	}
-	s := c.script
+	l, err := c.script.listen(act, address)
+	if err != nil {
+		return nil, err
+	}
+	c.hang(func() { _ = l.Close() })
+	return l, nil
+}
+
+func (s *Script) listen(act, address string) (*scriptListener, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if host, ok := strings.CutSuffix(address, ":0"); ok {
@@ -208,10 +243,8 @@ func (c *scriptConn) Listen(ctx context.Context, address string) (net.Listener, 
 	if s.listeners[address] != nil {
 		return nil, fmt.Errorf("%s: the port is taken", act)
 	}
-	l := &scriptListener{script: s, address: address, arrived: make(chan net.Conn)}
-	l.closed, l.close = context.WithCancel(c.gone)
+	l := &scriptListener{script: s, address: address, arrived: make(chan net.Conn), closed: make(chan struct{})}
 	s.listeners[address] = l
-	context.AfterFunc(l.closed, l.forget)
 	return l, nil
 }
 
@@ -229,8 +262,8 @@ type scriptListener struct {
 	script  *Script
 	address string
 	arrived chan net.Conn
-	closed  context.Context //nolint:containedctx // the listener's own life, not a call's
-	close   context.CancelFunc
+	closed  chan struct{}
+	once    sync.Once
 }
 
 // Accept waits for the next connection.
@@ -238,24 +271,20 @@ func (l *scriptListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-l.arrived:
 		return conn, nil
-	case <-l.closed.Done():
+	case <-l.closed:
 		return nil, io.EOF // as x/crypto/ssh has it
 	}
 }
 
 // Close closes the port.
 func (l *scriptListener) Close() error {
-	l.forget()
-	l.close()
-	return nil
-}
-
-func (l *scriptListener) forget() {
-	l.script.mu.Lock()
-	defer l.script.mu.Unlock()
-	if l.script.listeners[l.address] == l {
+	l.once.Do(func() {
+		l.script.mu.Lock()
+		defer l.script.mu.Unlock()
 		delete(l.script.listeners, l.address)
-	}
+		close(l.closed)
+	})
+	return nil
 }
 
 // Addr is the address inside the guest.

@@ -46,9 +46,9 @@ type ServerOptions struct {
 const maxSessions = 10
 
 // NewServer starts a server that ends with the test.
-func NewServer(t testing.TB, options ServerOptions) *Server {
-	t.Helper()
-	hostKey, key := newSigner(t), newSigner(t)
+func NewServer(tb testing.TB, options ServerOptions) *Server {
+	tb.Helper()
+	hostKey, key := newSigner(tb), newSigner(tb)
 	s := &Server{HostKey: hostKey.PublicKey(), Key: key, options: options, groups: map[int]struct{}{}}
 	s.config = &ssh.ServerConfig{
 		PublicKeyCallback: func(_ ssh.ConnMetadata, offered ssh.PublicKey) (*ssh.Permissions, error) {
@@ -59,24 +59,24 @@ func NewServer(t testing.TB, options ServerOptions) *Server {
 		},
 	}
 	s.config.AddHostKey(hostKey)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		s.Cut()
 		s.killAll()
 	})
 	if !options.WithoutListener {
-		s.listen(t)
+		s.listen(tb)
 	}
 	return s
 }
 
-func (s *Server) listen(t testing.TB) {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+func (s *Server) listen(tb testing.TB) {
+	tb.Helper()
+	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("listening for the ssh server: %v", err)
+		tb.Fatalf("listening for the ssh server: %v", err)
 	}
 	s.Address = listener.Addr().String()
-	t.Cleanup(func() { _ = listener.Close() })
+	tb.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -88,15 +88,15 @@ func (s *Server) listen(t testing.TB) {
 	}()
 }
 
-func newSigner(t testing.TB) ssh.Signer {
-	t.Helper()
+func newSigner(tb testing.TB) ssh.Signer {
+	tb.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		t.Fatalf("generating a key: %v", err)
+		tb.Fatalf("generating a key: %v", err)
 	}
 	signer, err := ssh.NewSignerFromSigner(private)
 	if err != nil {
-		t.Fatalf("generating a key: %v", err)
+		tb.Fatalf("generating a key: %v", err)
 	}
 	return signer
 }

@@ -52,7 +52,7 @@ func (c *Conn) run(ctx context.Context, command guest.Command) (guest.Result, er
 	}
 	e.shut()
 	if ctx.Err() != nil {
-		e.abandon(c.terminate)
+		e.abandon(ctx, c.terminate)
 		return guest.Result{}, fmt.Errorf("%s: %w", act, context.Cause(ctx))
 	}
 	code, err := exitCode(err)
@@ -192,7 +192,7 @@ func (e *execution) shut() {
 }
 
 // abandon terminates the command, if it has begun, and closes its pipes. Nothing waits for it.
-func (e *execution) abandon(terminate func(ctx context.Context, group int)) {
+func (e *execution) abandon(ctx context.Context, terminate func(ctx context.Context, group int)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.abandoned = true
@@ -201,7 +201,7 @@ func (e *execution) abandon(terminate func(ctx context.Context, group int)) {
 		return
 	}
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), abandonWait)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonWait)
 		defer cancel()
 		if group := e.announced.group(ctx); group != 0 {
 			terminate(ctx, group)

@@ -39,7 +39,7 @@ func realGuest(t *testing.T) sshguest.Config {
 	return sshguest.Config{Address: os.Getenv("PATCHLAB_GUEST_ADDRESS"), HostKey: hostKey, Signer: signer}
 }
 
-func mustRun(t *testing.T, ctx context.Context, conn guest.Conn, line string) []byte {
+func mustRun(ctx context.Context, t *testing.T, conn guest.Conn, line string) []byte {
 	t.Helper()
 	command := guest.Command{Line: line}
 	result, err := conn.Run(ctx, command)
@@ -60,9 +60,9 @@ func TestRealGuestKeepsTheContract(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Dial: %v", err)
 	}
-	mustRun(t, t.Context(), conn, "rm -rf "+dir+" && mkdir "+dir)
+	mustRun(t.Context(), t, conn, "rm -rf "+dir+" && mkdir "+dir)
 	t.Cleanup(func() {
-		mustRun(t, context.WithoutCancel(t.Context()), conn, "rm -rf "+dir)
+		mustRun(context.WithoutCancel(t.Context()), t, conn, "rm -rf "+dir)
 		_ = conn.Close()
 	})
 	guesttest.RunConn(t, func(t *testing.T) guesttest.Subject {
@@ -70,7 +70,7 @@ func TestRealGuestKeepsTheContract(t *testing.T) {
 		// The sshd of each connection but this test's own is killed: no TCP end, no goodbye of SSH.
 		cut := func(t *testing.T) {
 			t.Helper()
-			mustRun(t, t.Context(), conn, `for p in $(pgrep -f '^sshd: root@notty'); do [ "$p" = "$PPID" ] || kill -9 "$p"; done`)
+			mustRun(t.Context(), t, conn, `for p in $(pgrep -f '^sshd: root@notty'); do [ "$p" = "$PPID" ] || kill -9 "$p"; done`)
 		}
 		return guesttest.Subject{Dialer: dialer, Dir: dir, User: "nobody", Cut: cut}
 	})
@@ -90,9 +90,9 @@ func TestRealGuestFigures(t *testing.T) {
 			start = time.Now()
 		}
 		lap("connect")
-		mustRun(t, t.Context(), conn, "true")
+		mustRun(t.Context(), t, conn, "true")
 		lap("first command")
-		mustRun(t, t.Context(), conn, "true")
+		mustRun(t.Context(), t, conn, "true")
 		lap("next command")
 		for _, size := range []int{1, 3 << 20, 3 << 20} {
 			if err := conn.Put(t.Context(), "/run/patchlab-figures", 0o600, bytes.NewReader(make([]byte, size))); err != nil {
@@ -105,7 +105,7 @@ func TestRealGuestFigures(t *testing.T) {
 			t.Fatalf("Get: %v", err)
 		}
 		lap("get it back")
-		mustRun(t, t.Context(), conn, "rm /run/patchlab-figures")
+		mustRun(t.Context(), t, conn, "rm /run/patchlab-figures")
 		_ = conn.Close()
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -140,7 +140,7 @@ func (p *Proxy) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler: p, ReadHeaderTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    log.New(io.Discard, "", 0), // what a guest can provoke is not for the host's terminal
+		ErrorLog:    slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // what a guest can provoke is not for the host's terminal
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -82,15 +82,15 @@ func TestARealAPTComesThrough(t *testing.T) {
 		{"download again from the cache", security, "rm -f " + scratch + "/cache/archives/*.deb; " + apt + "-y -d install openssl libssl3"},
 		{"update, security and release", security + "deb " + mirror.AliasMain + " bookworm main\n", apt + "update"},
 	} {
-		act(t, t.Context(), conn, "mkdir -p "+scratch+"/lists/partial "+scratch+"/cache/archives/partial")
+		act(t.Context(), t, conn, "mkdir -p "+scratch+"/lists/partial "+scratch+"/cache/archives/partial")
 		if err := conn.Put(t.Context(), scratch+"/sources.list", 0o644, strings.NewReader(step.sources)); err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		output := act(t, t.Context(), conn, step.line)
+		output := act(t.Context(), t, conn, step.line)
 		t.Logf("%s: %.1f s\n%s", step.what, time.Since(start).Seconds(), output)
 	}
-	t.Cleanup(func() { act(t, context.WithoutCancel(t.Context()), conn, "rm -r "+scratch) })
+	t.Cleanup(func() { act(context.WithoutCancel(t.Context()), t, conn, "rm -r "+scratch) })
 	if errs := p.Errors(); len(errs) != 0 {
 		t.Errorf("the mirror's errors: %v", errs)
 	}
@@ -101,7 +101,7 @@ func TestARealAPTComesThrough(t *testing.T) {
 	}
 }
 
-func act(t *testing.T, ctx context.Context, conn guest.Conn, line string) []byte { //nolint:revive // t goes first in tests
+func act(ctx context.Context, t *testing.T, conn guest.Conn, line string) []byte {
 	t.Helper()
 	command := guest.Command{Line: line}
 	result, err := conn.Run(ctx, command)
