@@ -126,8 +126,12 @@ func swallows(kind fact.Kind, name string) bool {
 }
 
 func narrow(kind fact.Kind) string {
-	if kind == fact.KindPort {
-		return "the port's number, such as tcp/*:8080"
+	switch kind {
+	case fact.KindPort:
+		return "the port's number, such as tcp/*:8080, or the socket's path"
+	case fact.KindProcess, fact.KindStale:
+		return "the unit, or a part of its name"
+	default:
+		return fmt.Sprintf("the %s, or a part of its name", kind)
 	}
-	return fmt.Sprintf("the %s, or a part of its name", kind)
 }
