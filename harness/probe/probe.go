@@ -141,8 +141,9 @@ func (b *build) install(ctx context.Context, conn guest.Conn) error {
 	return nil
 }
 
-// installLine is one shell command, for each costs a tenth of a second under emulation; compressed, for decrypting costs more
-// than unpacking. Others may pass through the directory, as APT's unprivileged user does. Debian mounts /run noexec, so that our directory is mounted onto itself without that.
+// installLine is one shell command, for each costs a tenth of a second under emulation; the program comes compressed, for
+// decrypting costs more than unpacking. Others may pass through the directory, as APT's unprivileged user does. Debian mounts
+// /run noexec, so that our directory is mounted onto itself without that.
 func (b *build) installLine() string {
 	const dir = protocol.Dir
 	return strings.Join([]string{

@@ -86,8 +86,10 @@ func (j *Job) Follow(ctx context.Context, offset int64, to io.Writer) (int, erro
 	began := time.Now()
 	code := 0
 	err := wait.Until(ctx, "job "+j.Name, pollInterval, func(context.Context) (bool, error) {
-		// In this order: what was written before the exit code was there is in the log for certain.
-		alive := j.alive()
+		// In this order: a job that came to life between two looks has not died, and what was written before the exit code
+		// was there is in the log for certain.
+		lived := j.everAlive()
+		alive := lived && j.alive()
 		exit, ended, err := j.exitCode()
 		if err != nil {
 			return false, err
@@ -100,7 +102,7 @@ func (j *Job) Follow(ctx context.Context, offset int64, to io.Writer) (int, erro
 		case ended:
 			code = exit
 			return true, nil
-		case !alive && (j.everAlive() || time.Since(began) > startGrace):
+		case !alive && (lived || time.Since(began) > startGrace):
 			return false, fmt.Errorf("following job %s: %w", j.Name, ErrDied)
 		}
 		return false, nil
