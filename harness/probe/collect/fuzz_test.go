@@ -32,6 +32,7 @@ func FuzzStatus(f *testing.F) {
 func FuzzMapping(f *testing.F) {
 	f.Add([]byte(libcryptoDeleted))
 	f.Add([]byte(" r-xp /"))
+	f.Add([]byte("/ 00x0"))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		if m, ok := parseMapping(line); ok && (m.inode == 0 || !strings.HasPrefix(m.path, "/")) {
 			t.Errorf("not a file: %+v", m)

@@ -95,8 +95,8 @@ func parseMapping(line []byte) (mapping, bool) {
 	if i < 0 || len(line) < i+5 || line[i+3] != 'x' {
 		return mapping{}, false
 	}
-	slash := bytes.IndexByte(line, '/')
-	if slash < 0 {
+	slash := i + bytes.IndexByte(line[i:], '/')
+	if slash < i {
 		return mapping{}, false
 	}
 	w := bytes.Fields(line[i+1 : slash]) // permissions, offset, device, inode
