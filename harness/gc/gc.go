@@ -32,7 +32,7 @@ type Swept struct {
 }
 
 // Empty tells whether there was nothing to do.
-func (s Swept) Empty() bool { return len(s.Domains) == 0 && len(s.Files) == 0 }
+func (s *Swept) Empty() bool { return len(s.Domains) == 0 && len(s.Files) == 0 }
 
 // orphan is a domain together with the driver that knows it.
 type orphan struct {
@@ -44,7 +44,7 @@ type orphan struct {
 // rest; the errors are joined, and Swept tells what was removed in any case. While a driver does not answer it removes
 // nothing: a domain that is not known may be using the disk.
 func Sweep(ctx context.Context, opts Options) (Swept, error) {
-	var swept Swept
+	swept := Swept{Domains: []string{}, Files: []string{}} // empty lists, not null, for those who read JSON
 	byDir := map[string][]orphan{}
 	for _, driver := range opts.Drivers {
 		owned, err := driver.Domains(ctx)

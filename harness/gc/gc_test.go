@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/patchlab/patchlab/harness/gc"
 	"github.com/patchlab/patchlab/harness/hypervisor"
@@ -108,7 +109,7 @@ func TestADeadRunLosesItsDomainAndDiskButNotItsEvidence(t *testing.T) {
 	kill(t, dead)
 
 	want := gc.Swept{Domains: []string{"dead"}, Files: []string{dead.File("result.json.new")}}
-	if diff := cmp.Diff(want, l.sweep(t, false)); diff != "" {
+	if diff := cmp.Diff(want, l.sweep(t, false), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
 	if names := l.domains(t); len(names) != 0 {
@@ -154,7 +155,7 @@ func TestAKeptGuestGoesOnlyWhenAsked(t *testing.T) {
 		t.Errorf("took %+v unasked", swept)
 	}
 	want := gc.Swept{Domains: []string{"kept"}, Files: []string{kept.File(rundir.Kept), kept.File(rundir.Key)}}
-	if diff := cmp.Diff(want, l.sweep(t, true)); diff != "" {
+	if diff := cmp.Diff(want, l.sweep(t, true), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -167,7 +168,7 @@ func TestADomainWhoseRunDirectoryIsGoneGoes(t *testing.T) {
 	if err := os.RemoveAll(lost.Path); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(gc.Swept{Domains: []string{"lost"}}, l.sweep(t, false)); diff != "" {
+	if diff := cmp.Diff(gc.Swept{Domains: []string{"lost"}}, l.sweep(t, false), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -181,7 +182,7 @@ func TestAnOverlayWithoutADomainGoes(t *testing.T) {
 	}
 	write(t, dir.File(rundir.Overlay))
 	kill(t, dir)
-	if diff := cmp.Diff(gc.Swept{Files: []string{dir.File(rundir.Overlay)}}, l.sweep(t, false)); diff != "" {
+	if diff := cmp.Diff(gc.Swept{Files: []string{dir.File(rundir.Overlay)}}, l.sweep(t, false), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor"
 )
 
-func refusesTakenName(t *testing.T, f fixture) {
+func refusesTakenName(f fixture) {
+	t := f.t
 	spec := f.spec()
 	domain := f.start(t, spec)
 	second := spec
@@ -41,7 +42,8 @@ func refusesTakenName(t *testing.T, f fixture) {
 	}
 }
 
-func failedDefineLeavesNothing(t *testing.T, f fixture) {
+func failedDefineLeavesNothing(f fixture) {
+	t := f.t
 	withoutBacking := f.spec()
 	withoutBacking.Disk.Backing = filepath.Join(f.dir, "no-such-image.qcow2")
 	withoutDisk := f.spec()
@@ -79,7 +81,8 @@ func (f fixture) mine(t *testing.T, names ...string) []hypervisor.Owned {
 	return slices.DeleteFunc(all, func(o hypervisor.Owned) bool { return !slices.Contains(names, o.Name) })
 }
 
-func listsOwned(t *testing.T, f fixture) {
+func listsOwned(f fixture) {
+	t := f.t
 	running, off := f.spec(), f.spec()
 	off.RunID = `a "run" <with> & odd signs`
 	f.start(t, running)
@@ -94,7 +97,8 @@ func listsOwned(t *testing.T, f fixture) {
 	}
 }
 
-func looksUp(t *testing.T, f fixture) {
+func looksUp(f fixture) {
+	t := f.t
 	spec := f.spec()
 	f.start(t, spec)
 	domain, err := f.driver.Lookup(t.Context(), spec.Name)
@@ -107,7 +111,8 @@ func looksUp(t *testing.T, f fixture) {
 	}
 }
 
-func livesTwice(t *testing.T, f fixture) {
+func livesTwice(f fixture) {
+	t := f.t
 	a, b := f.spec(), f.spec()
 	first, second := f.start(t, a), f.start(t, b)
 	if one, two := wantAddress(t, first), wantAddress(t, second); one == two {
@@ -121,7 +126,8 @@ func livesTwice(t *testing.T, f fixture) {
 	wantState(t, second, hypervisor.StateRunning)
 }
 
-func survivesCancel(t *testing.T, f fixture) {
+func survivesCancel(f fixture) {
+	t := f.t
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	spec := f.spec()
@@ -176,7 +182,8 @@ func (f fixture) cancelsInFlight(t *testing.T) {
 	})
 }
 
-func concurrent(t *testing.T, f fixture) {
+func concurrent(f fixture) {
+	t := f.t
 	const domains, askers = 3, 4
 	var group sync.WaitGroup
 	for range domains {
@@ -215,14 +222,16 @@ func (f fixture) liveOnce(t *testing.T, spec hypervisor.DomainSpec) {
 	}
 }
 
-func tellsVersion(t *testing.T, f fixture) {
+func tellsVersion(f fixture) {
+	t := f.t
 	version, err := f.driver.Version(t.Context())
 	if err != nil || version == "" {
 		t.Errorf("the version is %q (%v)", version, err)
 	}
 }
 
-func closesGently(t *testing.T, f fixture) {
+func closesGently(f fixture) {
+	t := f.t
 	spec := f.spec()
 	f.clean(t, spec.Name)
 	other, err := f.Open(t.Context())

@@ -42,7 +42,7 @@ func Run(t *testing.T, bench Bench) {
 	t.Helper()
 	cases := []struct {
 		name string
-		test func(*testing.T, fixture)
+		test func(fixture)
 	}{
 		{"a domain lives from define to undefine", lives},
 		{"start fails on a domain that is on", startsOnce},
@@ -66,21 +66,22 @@ func Run(t *testing.T, bench Bench) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			c.test(t, newFixture(t, bench))
+			c.test(newFixture(t, bench))
 		})
 	}
 }
 
-// fixture is the bench of one case, with a driver and a directory.
+// fixture is one case: its test, the bench, a driver and a directory.
 type fixture struct {
 	Bench
+	t      *testing.T
 	driver hypervisor.Driver
 	dir    string
 }
 
 func newFixture(t *testing.T, bench Bench) fixture {
 	t.Helper()
-	f := fixture{Bench: bench, dir: bench.Dir(t)}
+	f := fixture{Bench: bench, t: t, dir: bench.Dir(t)}
 	f.driver = f.open(t)
 	return f
 }

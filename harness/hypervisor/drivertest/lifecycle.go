@@ -14,7 +14,8 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor"
 )
 
-func lives(t *testing.T, f fixture) {
+func lives(f fixture) {
+	t := f.t
 	spec := f.spec()
 	domain := f.define(t, spec)
 	wantState(t, domain, hypervisor.StateOff)
@@ -62,7 +63,8 @@ func wantAddress(t *testing.T, domain hypervisor.Domain) string {
 	return address
 }
 
-func startsOnce(t *testing.T, f fixture) {
+func startsOnce(f fixture) {
+	t := f.t
 	domain := f.start(t, f.spec())
 	if err := domain.Start(t.Context()); err == nil {
 		t.Error("starting a running domain succeeded")
@@ -70,7 +72,8 @@ func startsOnce(t *testing.T, f fixture) {
 	wantState(t, domain, hypervisor.StateRunning)
 }
 
-func idempotent(t *testing.T, f fixture) {
+func idempotent(f fixture) {
+	t := f.t
 	spec := f.spec()
 	domain := f.start(t, spec)
 	for range 2 {
@@ -92,7 +95,8 @@ func idempotent(t *testing.T, f fixture) {
 	f.wantGone(t, spec)
 }
 
-func undefinesThroughLookup(t *testing.T, f fixture) {
+func undefinesThroughLookup(f fixture) {
+	t := f.t
 	spec := f.spec()
 	f.start(t, spec)
 	other := f.open(t)
@@ -106,14 +110,16 @@ func undefinesThroughLookup(t *testing.T, f fixture) {
 	f.wantGone(t, spec)
 }
 
-func addressNeedsPower(t *testing.T, f fixture) {
+func addressNeedsPower(f fixture) {
+	t := f.t
 	domain := f.define(t, f.spec())
 	if address, err := domain.Address(t.Context()); err == nil {
 		t.Errorf("a domain that is off has the address %s", address)
 	}
 }
 
-func survivesKill(t *testing.T, f fixture) {
+func survivesKill(f fixture) {
+	t := f.t
 	spec := f.spec()
 	domain := f.start(t, spec)
 	f.Kill(t, f.driver, spec.Name)
@@ -138,7 +144,8 @@ func survivesKill(t *testing.T, f fixture) {
 	f.wantGone(t, spec)
 }
 
-func keepsOwnDisk(t *testing.T, f fixture) {
+func keepsOwnDisk(f fixture) {
+	t := f.t
 	spec := f.spec()
 	content, err := os.ReadFile(f.Backing)
 	if err != nil {
@@ -160,7 +167,8 @@ func keepsOwnDisk(t *testing.T, f fixture) {
 	}
 }
 
-func keepsBacking(t *testing.T, f fixture) {
+func keepsBacking(f fixture) {
+	t := f.t
 	digest := func() [sha256.Size]byte {
 		content, err := os.ReadFile(f.Backing)
 		if err != nil {
@@ -180,7 +188,8 @@ func keepsBacking(t *testing.T, f fixture) {
 	}
 }
 
-func writesConsole(t *testing.T, f fixture) {
+func writesConsole(f fixture) {
+	t := f.t
 	spec := f.spec()
 	domain := f.start(t, spec)
 	f.wantConsole(t, spec, 1)
@@ -202,7 +211,8 @@ func (f fixture) wantConsole(t *testing.T, spec hypervisor.DomainSpec, boots int
 	})
 }
 
-func showsScreen(t *testing.T, f fixture) {
+func showsScreen(f fixture) {
+	t := f.t
 	spec := f.spec()
 	domain := f.start(t, spec)
 	screen, ok := domain.(hypervisor.Screenshotter)

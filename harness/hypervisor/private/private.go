@@ -69,7 +69,7 @@ func Ensure(ctx context.Context, opts Options) (Instance, error) {
 	}
 	defer unlock()
 
-	if answers(ctx, home) {
+	if answers(ctx, home) == nil {
 		state, err := home.readState()
 		return home.instance(account, state), err
 	}
@@ -98,15 +98,15 @@ func (l layout) instance(account account, state state) Instance {
 // answerPatience bounds a question to a libvirt that listens. It answers in milliseconds unless it is ending or hung.
 const answerPatience = 15 * time.Second
 
-// answers tells whether a libvirt is there. Asking also starts its idle time anew, so that it stays for the caller.
-func answers(ctx context.Context, home layout) bool {
+// answers returns nil if a libvirt is there. Asking also starts its idle time anew, so that it stays for the caller.
+func answers(ctx context.Context, home layout) error {
 	ctx, cancel := context.WithTimeout(ctx, answerPatience)
 	defer cancel()
 	driver, err := libvirt.Connect(ctx, libvirt.Options{URI: home.instance(account{}, state{}).URI})
 	if err != nil {
-		return false
+		return err
 	}
-	return driver.Close() == nil
+	return driver.Close()
 }
 
 // lockInterval is how often is looked whether another patchlab has finished starting the libvirt.

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	golibvirt "github.com/digitalocean/go-libvirt"
 	"golang.org/x/sys/unix"
 
 	"github.com/patchlab/patchlab/harness/wait"
@@ -124,7 +125,11 @@ func launch(ctx context.Context, self []string, home layout, p plan) error {
 		return err
 	}
 	return wait.Until(ctx, "libvirtd to answer (its log is "+home.log()+")", readyInterval, func(ctx context.Context) (bool, error) {
-		return answers(ctx, home), nil
+		err := answers(ctx, home)
+		if refused, ok := errors.AsType[golibvirt.Error](err); ok { // it is there, and cannot serve us
+			return false, fmt.Errorf("libvirtd: %w (are all of %s installed?)", refused, Packages)
+		}
+		return err == nil, nil
 	})
 }
 
@@ -134,7 +139,7 @@ func (l layout) spawn(ctx context.Context, self []string, p plan) error {
 	if err != nil {
 		return fmt.Errorf("keeping libvirtd's first words: %w", err)
 	}
-	defer output.Close()
+	defer func() { _ = output.Close() }() // others write to it
 	arguments, err := p.arguments()
 	if err != nil {
 		return err

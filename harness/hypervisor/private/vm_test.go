@@ -26,7 +26,7 @@ const patience = time.Minute
 // options for a libvirt in a directory of its own, which is gone when the test ends.
 func options(t *testing.T) Options {
 	t.Helper()
-	top, err := os.MkdirTemp("/tmp", "pl") // t.TempDir is too long for sockets
+	top, err := os.MkdirTemp("/tmp", "pl") //nolint:usetesting // t.TempDir is too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,11 @@ func TestDomainsOutliveTheirLibvirt(t *testing.T) {
 		t.Fatal(err)
 	}
 	driver = connect(t, instance)
-	defer driver.Close()
+	defer func() {
+		if err := driver.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	found, err := driver.Lookup(t.Context(), spec.Name)
 	if err != nil {
 		t.Fatal(err)
