@@ -78,10 +78,10 @@ func (b *Builder) Build(ctx context.Context, m manifest.Manifest, rebuild bool) 
 		return Image{}, err
 	}
 	job := &buildJob{Builder: b, manifest: m, seconds: map[string]float64{}}
-	job.recipe = recipe{manifest: m, mirror: source, fsUUID: newUUID(), unshare: b.Unshare}
+	job.recipe = recipe{manifest: m, mirror: source, fsUUID: newUUID()}
 	waiting := func() { b.emit(m.Name, progress.Note, "wait", "another build of "+m.Name+" is running") }
 	job.workshop, err = b.Store.openWorkshop(ctx, workshopOrder{
-		name: m.Name, unshare: b.Unshare, waiting: waiting, clear: job.clearDomains,
+		name: m.Name, waiting: waiting, clear: job.clearDomains,
 	})
 	if err != nil {
 		return Image{}, err
@@ -126,10 +126,8 @@ func (b *Builder) preflight(ctx context.Context, m manifest.Manifest) (mirror.Mi
 		return mirror.Mirror{}, fmt.Errorf("building images needs programs that are not here; install them: "+
 			"apt-get install --no-install-recommends %s", strings.Join(missing, " "))
 	}
-	if b.Unshare {
-		if err := checkSubordinate(); err != nil {
-			return mirror.Mirror{}, err
-		}
+	if err := b.checkNamespaces(ctx); err != nil {
+		return mirror.Mirror{}, err
 	}
 	if err := os.MkdirAll(b.Store.Dir, 0o711); err != nil {
 		return mirror.Mirror{}, fmt.Errorf("making the image directory: %w", err)

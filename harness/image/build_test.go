@@ -32,7 +32,7 @@ type bench struct {
 
 const fakeMmdebstrap = `#!/bin/sh
 set -eu
-cd /proc/self/fd/3
+cd "$PATCHLAB_EXCHANGE"
 echo "I: installing packages"
 echo "Get: http://mirror.example/debian"
 echo 'ssh-ed25519 AAAAC3Nz root@web' >host_key
@@ -53,6 +53,8 @@ func newBench(t *testing.T) *bench {
 	tools := t.TempDir()
 	for name, text := range map[string]string{
 		"mmdebstrap": fakeMmdebstrap, "qemu-img": fakeQEMUImg, "sfdisk": "#!/bin/sh\ncat >/dev/null\n",
+		// Needs no privilege, unlike the real one.
+		"unshare": "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n",
 	} {
 		check(t, os.WriteFile(filepath.Join(tools, name), []byte(text), 0o755))
 	}

@@ -25,7 +25,7 @@ func (b *Builder) Plan(ctx context.Context, m manifest.Manifest, rebuild bool) (
 	if err != nil {
 		return Plan{}, err
 	}
-	r := recipe{manifest: m, unshare: b.Unshare}
+	r := recipe{manifest: m}
 	plan := Plan{
 		Name: m.Name, UpToDate: current && !rebuild, Steps: []string{}, Packages: r.packages(), Lacks: []string{}, Store: b.Store.Dir,
 	}

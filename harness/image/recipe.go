@@ -44,7 +44,6 @@ type recipe struct {
 	manifest manifest.Manifest
 	mirror   mirror.Mirror
 	fsUUID   string
-	unshare  bool // build in a user namespace, because we are not root
 }
 
 // Recipe returns the digest of everything in patchlab that decides what an image of the manifest is like. An image with
@@ -64,30 +63,36 @@ func Recipe(m manifest.Manifest) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// mmdebstrapArguments are the arguments after the program's name. Descriptor 3 must be the exchange directory.
+// mmdebstrapArguments are the arguments after the program's name. An ordinary user calls it in a user namespace whose root
+// he is, see [confine].
 func (r recipe) mmdebstrapArguments() []string {
-	mode := "root"
-	if r.unshare {
-		mode = "unshare"
-	}
-	variables := fmt.Sprintf("uuid=%s offset=%d size=%d\n", r.fsUUID, partitionOffset, (r.manifest.Disk.Bytes()-partitionOffset)>>10)
 	arguments := []string{
-		"--mode=" + mode, "--variant=apt",
+		"--mode=root", "--variant=apt",
 		// The hook writes the disk, and it has cleaned up better than mmdebstrap would after it.
 		"--format=null", "--skip=cleanup",
 		"--architectures=amd64",
 		"--keyring=" + keyring,
 		"--include=" + strings.Join(r.packages(), ","),
-		// Both are taken out of the image again by the hook.
+		// These are taken out of the image again by the hook.
 		"--aptopt=APT::Install-Recommends \"false\"",
 		"--aptopt=Acquire::Retries \"3\"",
 		"--aptopt=Acquire::http::Timeout \"20\"",
 		"--dpkgopt=force-unsafe-io",
 		"--essential-hook=" + earlyHook,
-		"--customize-hook=" + variables + lateHook,
+		"--customize-hook=" + lateHook,
 		r.manifest.Release, "/dev/null",
 	}
 	return append(arguments, r.sources(r.mirror.Main, r.mirror.Security)...)
+}
+
+// environment is what the hooks read.
+func (r recipe) environment(exchange string) []string {
+	return []string{
+		"PATCHLAB_EXCHANGE=" + exchange,
+		"PATCHLAB_UUID=" + r.fsUUID,
+		fmt.Sprintf("PATCHLAB_OFFSET=%d", partitionOffset),
+		fmt.Sprintf("PATCHLAB_SIZE=%d", (r.manifest.Disk.Bytes()-partitionOffset)>>10),
+	}
 }
 
 func (r recipe) packages() []string {

@@ -28,18 +28,18 @@ func sample() manifest.Manifest {
 func TestMmdebstrapArguments(t *testing.T) {
 	t.Parallel()
 	r := recipe{
-		manifest: sample(), fsUUID: "00000000-0000-4000-8000-000000000000", unshare: true,
+		manifest: sample(), fsUUID: "00000000-0000-4000-8000-000000000000",
 		mirror: mirror.Mirror{Main: "http://mirror.example/debian", Security: "http://mirror.example/debian-security"},
 	}
 	want := []string{
-		"--mode=unshare", "--variant=apt", "--format=null", "--skip=cleanup", "--architectures=amd64",
+		"--mode=root", "--variant=apt", "--format=null", "--skip=cleanup", "--architectures=amd64",
 		"--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
 		"--include=dbus,e2fsprogs,grub-pc,ifupdown,initramfs-tools,iproute2,isc-dhcp-client,kmod,libpam-systemd," +
 			"linux-image-amd64,netbase,nginx-light,openssh-server,procps,systemd,systemd-sysv,udev,zstd",
 		`--aptopt=APT::Install-Recommends "false"`, `--aptopt=Acquire::Retries "3"`, `--aptopt=Acquire::http::Timeout "20"`,
 		"--dpkgopt=force-unsafe-io",
 		"--essential-hook=" + earlyHook,
-		"--customize-hook=uuid=00000000-0000-4000-8000-000000000000 offset=1048576 size=3144704\n" + lateHook,
+		"--customize-hook=" + lateHook,
 		"bookworm", "/dev/null",
 		"deb http://mirror.example/debian bookworm main",
 	}
@@ -47,12 +47,16 @@ func TestMmdebstrapArguments(t *testing.T) {
 		t.Errorf("arguments (-want +got):\n%s", diff)
 	}
 
-	r.unshare = false
+	wantEnvironment := []string{
+		"PATCHLAB_EXCHANGE=/some/where", "PATCHLAB_UUID=00000000-0000-4000-8000-000000000000",
+		"PATCHLAB_OFFSET=1048576", "PATCHLAB_SIZE=3144704",
+	}
+	if diff := cmp.Diff(wantEnvironment, r.environment("/some/where")); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+
 	r.manifest.Pockets = manifest.Pockets()
 	got := r.mmdebstrapArguments()
-	if got[0] != "--mode=root" {
-		t.Errorf("mode %s, want root", got[0])
-	}
 	wantSources := []string{
 		"deb http://mirror.example/debian bookworm main",
 		"deb http://mirror.example/debian bookworm-updates main",
@@ -61,6 +65,18 @@ func TestMmdebstrapArguments(t *testing.T) {
 	}
 	if diff := cmp.Diff(wantSources, got[len(got)-4:]); diff != "" {
 		t.Errorf("sources (-want +got):\n%s", diff)
+	}
+}
+
+func TestConfinementDiesWithUs(t *testing.T) {
+	t.Parallel()
+	root := []string{"--mount", "--pid", "--fork", "--kill-child=KILL", "--", "mmdebstrap", "-x"}
+	if diff := cmp.Diff(root, confine(false, "mmdebstrap", "-x")); diff != "" {
+		t.Errorf("as root (-want +got):\n%s", diff)
+	}
+	user := append([]string{"--user", "--map-auto", "--map-root-user"}, root...)
+	if diff := cmp.Diff(user, confine(true, "mmdebstrap", "-x")); diff != "" {
+		t.Errorf("as a user (-want +got):\n%s", diff)
 	}
 }
 

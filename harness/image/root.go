@@ -40,27 +40,28 @@ func (j *buildJob) makeRoot(ctx context.Context) error {
 	if err := partition.run(ctx); err != nil {
 		return fmt.Errorf("partitioning the disk: %w", err)
 	}
-	exchange, err := os.Open(j.workshop.exchange(""))
-	if err != nil {
-		return fmt.Errorf("opening the build directory: %w", err)
-	}
-	defer func() { _ = exchange.Close() }() // opened for reading
-	bounded, cancel := context.WithTimeout(ctx, rootBound)
+	bounded, cancel := context.WithTimeoutCause(ctx, rootBound, errSlowMirror)
 	defer cancel()
 	log.line = j.tellStep
-	err = tool{
-		name: "mmdebstrap", arguments: j.recipe.mmdebstrapArguments(), files: []*os.File{exchange},
-		env: []string{"TMPDIR=" + j.workshop.scratch}, log: log, hide: j.recipe.mirror.Hide,
+	err := tool{
+		name: "unshare", arguments: confine(j.Unshare, append([]string{lookTool("mmdebstrap")}, j.recipe.mmdebstrapArguments()...)...),
+		env: append(j.recipe.environment(j.workshop.exchange("")), "TMPDIR="+j.workshop.file(scratchDir)),
+		log: log, hide: j.recipe.mirror.Hide,
 	}.run(bounded)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("installing packages: %w", context.Cause(ctx))
+	case err != nil:
 		return fmt.Errorf("installing packages from the host's mirror, which is shown as %s (does apt-get update work on this host? "+
 			"another mirror can be set in %s): %w", mirror.AliasHost, mirror.Variable, err)
 	}
 	return j.readExchange()
 }
 
-// fillExchange makes every file that the hooks read or write, for the user namespace's root to open: the directory
-// above lets nobody else in.
+// errSlowMirror is what ends a build that gets nowhere.
+var errSlowMirror = fmt.Errorf("not done after %s: is the mirror slow?", rootBound)
+
+// fillExchange makes the files that the hooks read, and the disk.
 func (j *buildJob) fillExchange() error {
 	for name, files := range map[string][]rootFile{earlyArchive: earlyFiles(), lateArchive: j.recipe.lateFiles()} {
 		var archive bytes.Buffer
@@ -71,16 +72,11 @@ func (j *buildJob) fillExchange() error {
 			return fmt.Errorf("packing files: %w", err)
 		}
 	}
-	for _, name := range []string{rawDisk, kernelFile, initrdFile, hostKeyFile, packagesFile} {
-		path := j.workshop.exchange(name)
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			return fmt.Errorf("making the build's files: %w", err)
-		}
-		if err := os.Chmod(path, 0o666); err != nil {
-			return fmt.Errorf("making the build's files: %w", err)
-		}
+	disk, err := os.Create(j.workshop.exchange(rawDisk))
+	if err != nil {
+		return fmt.Errorf("making the disk: %w", err)
 	}
-	if err := os.Truncate(j.workshop.exchange(rawDisk), j.manifest.Disk.Bytes()); err != nil {
+	if err := errors.Join(disk.Truncate(j.manifest.Disk.Bytes()), disk.Close()); err != nil {
 		return fmt.Errorf("making the disk: %w", err)
 	}
 	return nil
@@ -171,6 +167,27 @@ func (w *hidingWriter) Write(p []byte) (int, error) {
 		if _, err := io.WriteString(w.to, text); err != nil {
 			return 0, err
 		}
+	}
+}
+
+// checkNamespaces tells what the host refuses before anything is begun.
+func (b *Builder) checkNamespaces(ctx context.Context) error {
+	if b.Unshare {
+		if err := checkSubordinate(); err != nil {
+			return err
+		}
+	}
+	var output bytes.Buffer
+	err := tool{name: "unshare", arguments: confine(b.Unshare, "true"), log: &output}.run(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case b.Unshare:
+		return fmt.Errorf("building images without root needs user namespaces, which this host refuses "+
+			"(sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces); build as root instead: %w", err)
+	default:
+		return fmt.Errorf("building images needs mount and process namespaces, which this host refuses (a container without "+
+			"CAP_SYS_ADMIN?): %w", err)
 	}
 }
 

@@ -141,7 +141,7 @@ func TestWorkshopRemovesADeadBuild(t *testing.T) {
 	dead, err := openTestWorkshop(t, store, nil)
 	check(t, err)
 	check(t, os.WriteFile(dead.file(diskFile), []byte("half"), 0o600))
-	check(t, os.Mkdir(filepath.Join(dead.scratch, "root"), 0o700))
+	check(t, os.Mkdir(dead.file(filepath.Join(scratchDir, "root")), 0o700))
 	// kill -9: the locks go, the files stay.
 	check(t, dead.run.Close())
 	check(t, dead.lock.Close())
@@ -156,7 +156,7 @@ func TestWorkshopRemovesADeadBuild(t *testing.T) {
 	if !cleared {
 		t.Error("the dead build's domain must go before its disk")
 	}
-	for _, path := range []string{w.file(diskFile), filepath.Join(dead.scratch, "root")} {
+	for _, path := range []string{w.file(diskFile), dead.file(filepath.Join(scratchDir, "root"))} {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is still there", path)
 		}
@@ -202,7 +202,7 @@ func TestASecondBuildWaitsForTheFirst(t *testing.T) {
 		done <- err
 	}()
 	<-waiting
-	if _, err := os.Stat(first.scratch); err != nil {
+	if _, err := os.Stat(first.file(scratchDir)); err != nil {
 		t.Errorf("the second build touched the first: %v", err)
 	}
 	check(t, first.close(t.Context()))

@@ -14,14 +14,11 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // tools are the host's programs that a build runs, with the Debian package of each.
 var tools = []struct{ name, pkg string }{
-	{"mmdebstrap", "mmdebstrap"}, {"sfdisk", "fdisk"}, {"mke2fs", "e2fsprogs"}, {"qemu-img", "qemu-utils"},
+	{"mmdebstrap", "mmdebstrap"}, {"sfdisk", "fdisk"}, {"mke2fs", "e2fsprogs"}, {"qemu-img", "qemu-utils"}, {"unshare", "util-linux"},
 }
 
 // sbin is where some of them lie; it is not in an ordinary user's PATH.
@@ -55,18 +52,29 @@ func lookTool(name string) string {
 	return ""
 }
 
+// confine returns the arguments of unshare(1) that run a command in namespaces of its own: when unshare is killed, every process of
+// the command dies and every mount is gone, so that nothing of a build outlives it. With user set, the command's root
+// is the user outside, and the other users are his subordinate ones.
+func confine(user bool, command ...string) []string {
+	var arguments []string
+	if user {
+		arguments = append(arguments, "--user", "--map-auto", "--map-root-user")
+	}
+	arguments = append(arguments, "--mount", "--pid", "--fork", "--kill-child=KILL", "--")
+	return append(arguments, command...)
+}
+
 // tool is one run of a host's program.
 type tool struct {
 	name      string
 	arguments []string
 	stdin     string
-	env       []string   // beside this process's
-	files     []*os.File // descriptors from 3 on
+	env       []string // beside this process's
 	log       io.Writer
 	hide      func(string) string // applied to what goes into an error; may be nil
 }
 
-// run waits for the program. When ctx ends, or this process dies, the program is asked to end, so that it can clean up.
+// run waits for the program. It is killed when ctx ends or when this process dies.
 func (t tool) run(ctx context.Context) error {
 	path := lookTool(t.name)
 	if path == "" {
@@ -75,14 +83,11 @@ func (t tool) run(ctx context.Context) error {
 	command := exec.CommandContext(ctx, path, t.arguments...)
 	command.Env = append(os.Environ(), append(t.env, "PATH="+os.Getenv("PATH")+":"+sbin, "LC_ALL=C.UTF-8")...)
 	command.Stdin = strings.NewReader(t.stdin)
-	command.ExtraFiles = t.files
 	last := &tail{}
 	output := io.MultiWriter(t.log, last)
 	command.Stdout, command.Stderr = output, output
-	// A group of its own: Ctrl-C in a terminal reaches us alone, and we end all that it started in order.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	command.Cancel = func() error { return unix.Kill(-command.Process.Pid, unix.SIGTERM) }
-	command.WaitDelay = 20 * time.Second // mmdebstrap removes a root directory of 0.7 GB in two
+	// A group of its own: Ctrl-C in a terminal reaches us alone.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 
 	// The death signal comes when the starting thread ends, so it must live as long as the program.
 	runtime.LockOSThread()

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -8,9 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,11 +19,10 @@ import (
 )
 
 const (
-	buildsDir     = ".build"
-	logsDir       = ".log"
-	exchangeDir   = "private/exchange"
-	scratchRecord = "scratch"         // names the scratch directory, for whoever cleans up after a kill
-	scratchPrefix = "patchlab-build-" // of scratch directories outside the store
+	buildsDir   = ".build"
+	logsDir     = ".log"
+	exchangeDir = "private/exchange"
+	scratchDir  = "private/scratch"
 )
 
 // workshop is the directory in which one image comes into being:
@@ -32,18 +30,17 @@ const (
 //	.build/NAME.lock     held while a build of NAME lives, so that what lies in .build/NAME then is its own
 //	.build/NAME/         a run directory: its lock tells gc that the build's domains are alive
 //	  private/exchange/  what the root directory's hooks read and write; nobody else gets past private/
+//	  private/scratch/   where mmdebstrap makes the root directory
 //	  disk.qcow2 vmlinuz initrd.img console.log
 type workshop struct {
-	path    string
-	scratch string // where mmdebstrap makes the root directory
-	run     *rundir.Dir
-	lock    *os.File
+	path string
+	run  *rundir.Dir
+	lock *os.File
 }
 
 // workshopOrder says what a workshop is for.
 type workshopOrder struct {
 	name    string
-	unshare bool                        // a user namespace's root will work in it
 	waiting func()                      // called once if another build of the name lives
 	clear   func(context.Context) error // takes a dead build's domain away, before its files
 }
@@ -70,36 +67,20 @@ func (s *Store) openWorkshop(ctx context.Context, order workshopOrder) (w *works
 	if err := removeDead(ctx, w.path); err != nil {
 		return w, err
 	}
-	return w, w.furnish(order.unshare)
+	return w, w.furnish()
 }
 
-func (w *workshop) furnish(unshare bool) (err error) {
+func (w *workshop) furnish() (err error) {
 	if err := os.Mkdir(w.path, 0o711); err != nil {
 		return fmt.Errorf("making the build directory: %w", err)
 	}
 	if w.run, err = rundir.Lock(w.path); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(w.file(exchangeDir), 0o700); err != nil {
-		return fmt.Errorf("making the build directory: %w", err)
-	}
-	// The user namespace's root is somebody else outside: it enters by the descriptor, and only passes through.
-	if err := os.Chmod(w.file(exchangeDir), 0o711); err != nil {
-		return fmt.Errorf("making the build directory: %w", err)
-	}
-	// Below /tmp for a namespace's root, which cannot pass through a home directory.
-	parent := w.path
-	if unshare {
-		parent = os.TempDir()
-	}
-	if w.scratch, err = os.MkdirTemp(parent, scratchPrefix); err != nil {
-		return fmt.Errorf("making the build directory: %w", err)
-	}
-	if err := os.Chmod(w.scratch, 0o711); err != nil {
-		return fmt.Errorf("making the build directory: %w", err)
-	}
-	if err := os.WriteFile(w.file(scratchRecord), []byte(w.scratch), 0o600); err != nil {
-		return fmt.Errorf("making the build directory: %w", err)
+	for _, directory := range []string{exchangeDir, scratchDir} {
+		if err := os.MkdirAll(w.file(directory), 0o700); err != nil {
+			return fmt.Errorf("making the build directory: %w", err)
+		}
 	}
 	return nil
 }
@@ -143,32 +124,18 @@ func lockBuild(ctx context.Context, path string, waiting func()) (*os.File, erro
 	return file, nil
 }
 
-// removeDead deletes a workshop in which nobody works any more, with its scratch directory.
+// removeDead deletes a workshop in which nobody works any more. Of an ordinary user's build, some files belong to his
+// subordinate users: only the root of a namespace like the build's may delete them.
 func removeDead(ctx context.Context, path string) error {
-	record, err := os.ReadFile(filepath.Join(path, scratchRecord))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing a dead build: %w", err)
-	}
-	if scratch := string(record); strings.HasPrefix(filepath.Base(scratch), scratchPrefix) {
-		if err := removeScratch(ctx, scratch); err != nil {
-			return err
+	err := os.RemoveAll(path)
+	if errors.Is(err, fs.ErrPermission) {
+		var output bytes.Buffer
+		if err = (tool{name: "unshare", arguments: confine(true, "rm", "-rf", "--", path), log: &output}).run(ctx); err == nil {
+			return nil
 		}
 	}
-	if err := os.RemoveAll(path); err != nil {
+	if err != nil {
 		return fmt.Errorf("removing a dead build: %w", err)
-	}
-	return nil
-}
-
-// removeScratch deletes what may belong to the users of a user namespace, which only such a namespace's root may delete.
-func removeScratch(ctx context.Context, path string) error {
-	err := os.RemoveAll(path)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	command := exec.CommandContext(ctx, "unshare", "--user", "--map-auto", "--map-root-user", "rm", "-rf", "--", path)
-	if output, commandErr := command.CombinedOutput(); commandErr != nil {
-		return fmt.Errorf("removing the build's files in %s: %w: %s", path, commandErr, output)
 	}
 	return nil
 }

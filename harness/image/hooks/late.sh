@@ -1,12 +1,10 @@
 # mmdebstrap's customize hook: the last to see the root directory $1. It leaves nothing of the host and of mmdebstrap in
 # it, then writes it to the disk. Only here, in the build's namespaces, are owners and file capabilities right.
 #
-# Descriptor 3 is the exchange directory: the host's paths may lead through a home directory that the user namespace
-# cannot pass. One descriptor and no more, because mmdebstrap's own must stay below 10 for dash. uuid, offset (bytes) and
-# size (KiB) are set before this text.
+# PATCHLAB_EXCHANGE is the directory for what comes from and goes to patchlab; offsets are in bytes, sizes in KiB.
 set -eu
 root=$1
-exchange=/proc/self/fd/3
+exchange=$PATCHLAB_EXCHANGE
 
 rm -f "$root/etc/resolv.conf" "$root/etc/hostname" "$root/etc/hosts"
 # After the packages, so that no file is in their way.
@@ -47,6 +45,6 @@ mkdir "$seen"
 mount --bind "$root" "$seen"
 mount -t tmpfs -o mode=0755 tmpfs "$seen/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$seen/tmp"
-mke2fs -q -t ext4 -L root -U "$uuid" -E "offset=$offset" -d "$seen" "$exchange/disk.raw" "${size}k"
+mke2fs -q -t ext4 -L root -U "$PATCHLAB_UUID" -E "offset=$PATCHLAB_OFFSET" -d "$seen" "$exchange/disk.raw" "${PATCHLAB_SIZE}k"
 umount "$seen/tmp" "$seen/dev" "$seen"
 rmdir "$seen"
