@@ -88,6 +88,8 @@ var machine = func() map[string]string {
 		},
 		{pid: 110, parent: 1, exe: "/usr/bin/app", cgroup: "/system.slice/app.service/sub", sockets: []string{"101", "107"}},
 		{pid: 120, parent: 1, exe: "/usr/sbin/sshd", cgroup: "/system.slice/ssh.service", sockets: []string{"105"}},
+		{pid: 130, parent: 1, exe: "/usr/bin/udevadm", cgroup: "/system.slice/systemd-udevd.service/udev"},
+		{pid: 131, parent: 130, exe: "/usr/bin/udevadm", cgroup: "/system.slice/systemd-udevd.service/udev"},
 		// An administrator at a terminal, with an old library.
 		{pid: 200, parent: 120, exe: "/usr/sbin/sshd", cgroup: "/user.slice/user-0.slice/session-3.scope"},
 		{
@@ -120,6 +122,7 @@ func TestProcessesAreGroupedByUnitWithoutThoseWhoLook(t *testing.T) {
 		named("process", "nginx.service /usr/sbin/nginx", "count", "2", "pids", "100,101", "users", "root,www-data"),
 		named("process", "patchlab-job-a.service /usr/bin/left", "count", "1", "pids", "402", "users", "root"),
 		named("process", "ssh.service /usr/sbin/sshd", "count", "1", "pids", "120", "users", "root"),
+		named("process", "systemd-udevd.service /usr/bin/udevadm", "count", "1", "pids", "130", "users", "root"),
 		named("process", `user-0.slice /opt/by\x20hand`, "count", "1", "pids", "300", "users", "root"),
 		named("process", "user-0.slice /usr/bin/bash", "count", "1", "pids", "201", "users", "root"),
 		named("process", "user-0.slice /usr/sbin/sshd", "count", "1", "pids", "200", "users", "root"),

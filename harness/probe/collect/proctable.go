@@ -175,10 +175,11 @@ func unitOfGroup(group string) string {
 
 // hide marks who looks: the probe with the login that runs it, every other login without a terminal, which is a machine's,
 // the jobs' supervisors, and the user manager that such a login has brought up. Only what they started and left behind counts.
+// udev's workers, which live for seconds, are hidden too: their number is chance.
 func (t *processTable) hide(self int) {
 	for i := range t.processes {
 		p := &t.processes[i]
-		if t.isLogin(*p) && !t.hasTerminal(p.pid) || strings.HasPrefix(p.executable, probeFiles) {
+		if t.isLogin(*p) && !t.hasTerminal(p.pid) || strings.HasPrefix(p.executable, probeFiles) || t.isUdevWorker(*p) {
 			p.hidden = true
 		}
 	}
@@ -220,6 +221,16 @@ func userSlice(unit string) string {
 func (t *processTable) isLogin(p process) bool {
 	parent, known := t.byPID[p.parent]
 	return isSSHServer(p.executable) && (known && isSSHServer(t.processes[parent].executable) || isLoginUnit(p.unit))
+}
+
+// isUdevWorker recognises a child that udev made of itself.
+func (t *processTable) isUdevWorker(p process) bool {
+	parent, known := t.byPID[p.parent]
+	switch path.Base(p.executable) {
+	case "udevadm", "systemd-udevd":
+		return known && t.processes[parent].executable == p.executable
+	}
+	return false
 }
 
 func isSSHServer(executable string) bool {
