@@ -137,7 +137,7 @@ func newImageListCommand(env *environment) *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List the images that are there and those that could be built",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return env.listImages(cmd.Context()) },
+		RunE:    func(*cobra.Command, []string) error { return env.listImages() },
 	}
 }
 
@@ -151,11 +151,12 @@ type imageRow struct {
 	Built   *time.Time `json:"built,omitempty"`
 }
 
-func (e *environment) listImages(context.Context) error {
-	rows, err := imageRows(&image.Store{Dir: e.Dirs.Images})
-	if err != nil {
-		return err
-	}
+func (e *environment) listImages() error {
+	rows, damaged := imageRows(&image.Store{Dir: e.Dirs.Images})
+	return errors.Join(e.renderRows(rows), damaged)
+}
+
+func (e *environment) renderRows(rows []imageRow) error {
 	return e.render(rows, func(w io.Writer) error {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(table, "NAME\tSTATE\tDIGEST\tRELEASE\tMIB\tBUILT")
@@ -170,11 +171,9 @@ func (e *environment) listImages(context.Context) error {
 	})
 }
 
+// imageRows returns what there is also when its error tells of damaged images.
 func imageRows(store *image.Store) ([]imageRow, error) {
-	stored, err := store.List()
-	if err != nil {
-		return nil, err
-	}
+	stored, damaged := store.List()
 	names, err := manifest.Names(images.FS)
 	if err != nil {
 		return nil, err
@@ -198,7 +197,7 @@ func imageRows(store *image.Store) ([]imageRow, error) {
 		rows = append(rows, imageRow{Name: name, State: "not built", Release: m.Release})
 	}
 	slices.SortStableFunc(rows, func(a, b imageRow) int { return strings.Compare(a.Name, b.Name) })
-	return rows, nil
+	return rows, damaged
 }
 
 func newImageShowCommand(env *environment) *cobra.Command {
@@ -276,23 +275,17 @@ func newImageRemoveCommand(env *environment) *cobra.Command {
 func (e *environment) removeImages(names []string) error {
 	store := &image.Store{Dir: e.Dirs.Images}
 	for _, name := range names {
-		if _, err := store.Find(name); err != nil {
-			return notBuiltIsUsage(err)
+		// What is damaged can still be removed.
+		if _, err := store.Find(name); errors.Is(err, image.ErrNotBuilt) {
+			return usage(err)
 		}
-		stored, err := store.List()
+		removed, err := store.Remove(name, "")
+		for _, digest := range removed {
+			_, writeErr := fmt.Fprintf(e.Stdout, "removed %s %s\n", name, digest[:min(12, len(digest))])
+			err = errors.Join(err, writeErr)
+		}
 		if err != nil {
 			return err
-		}
-		for _, i := range stored {
-			if i.Name != name {
-				continue
-			}
-			if err := store.Remove(i); err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintf(e.Stdout, "removed %s %s\n", i.Name, i.ShortDigest()); err != nil {
-				return fmt.Errorf("writing the result: %w", err)
-			}
 		}
 	}
 	return nil

@@ -160,17 +160,8 @@ func checkSpace(directory string) error {
 
 // removeOlder takes away what the new image replaces, unless a live run stands on it.
 func (b *Builder) removeOlder(built Image) error {
-	versions, err := b.Store.versions(built.Name)
-	if err != nil {
+	if _, err := b.Store.Remove(built.Name, built.Digest); err != nil && !errors.Is(err, ErrInUse) {
 		return err
-	}
-	for _, old := range versions {
-		if old.Digest == built.Digest {
-			continue
-		}
-		if err := b.Store.Remove(old); err != nil && !errors.Is(err, ErrInUse) {
-			return err
-		}
 	}
 	return nil
 }

@@ -158,6 +158,21 @@ func TestAChangedManifestReplacesTheImageUnlessARunStandsOnIt(t *testing.T) {
 	}
 }
 
+func TestARebuildMendsADamagedImage(t *testing.T) {
+	b := newBench(t)
+	first, err := b.Build(t.Context(), sample(), false)
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(filepath.Dir(first.Disk), recordFile), []byte("{"), 0o644))
+	changed := sample()
+	changed.Memory = 1024
+	if _, err := b.Build(t.Context(), changed, false); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := b.Store.List(); err != nil || len(all) != 1 {
+		t.Errorf("images %v, error %v, want the new one alone", all, err)
+	}
+}
+
 func TestAFailedBuildIsGoneAndSaysWhy(t *testing.T) {
 	for name, test := range map[string]struct {
 		breakIt func(t *testing.T, b *bench)

@@ -31,7 +31,7 @@ func (s *Store) Find(name string) (Image, error) {
 	}
 	images, err := s.versions(name)
 	if err != nil {
-		return Image{}, err
+		return Image{}, err // an older image in the place of a damaged one would be a surprise
 	}
 	if len(images) == 0 {
 		return Image{}, fmt.Errorf("image %s is %w; make it: patchlab image build %s", name, ErrNotBuilt, name)
@@ -39,42 +39,42 @@ func (s *Store) Find(name string) (Image, error) {
 	return images[0], nil
 }
 
-// List returns all images, sorted by name, the newest of a name first.
+// List returns all images, sorted by name, the newest of a name first. Damaged ones are told in the error; the others are
+// returned all the same.
 func (s *Store) List() ([]Image, error) {
 	names, err := subdirectories(s.Dir)
 	if err != nil {
 		return nil, err
 	}
 	var all []Image
+	var failures []error
 	for _, name := range names {
 		images, err := s.versions(name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, images...)
+		all, failures = append(all, images...), append(failures, err)
 	}
-	return all, nil
+	return all, errors.Join(failures...)
 }
 
-// versions returns the images of a name, the newest first.
+// versions returns the images of a name, the newest first, and an error that tells of the damaged ones.
 func (s *Store) versions(name string) ([]Image, error) {
 	digests, err := subdirectories(filepath.Join(s.Dir, name))
 	if err != nil {
 		return nil, err
 	}
 	var images []Image
+	var failures []error
 	for _, digest := range digests {
 		one, err := s.load(name, digest)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // half removed
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // half removed
+		case err != nil:
+			failures = append(failures, err)
+		default:
+			images = append(images, one)
 		}
-		if err != nil {
-			return nil, err
-		}
-		images = append(images, one)
 	}
 	slices.SortFunc(images, func(a, b Image) int { return b.Built.Compare(a.Built) })
-	return images, nil
+	return images, errors.Join(failures...)
 }
 
 func (s *Store) load(name, digest string) (Image, error) {
@@ -135,46 +135,59 @@ func syncFile(path string) error {
 
 // Hold keeps an image from being removed until release is called or the process ends.
 func (s *Store) Hold(image Image) (release func() error, err error) {
-	file, err := os.Open(filepath.Join(filepath.Dir(image.Disk), recordFile))
+	directory, err := os.Open(filepath.Dir(image.Disk))
 	if err != nil {
 		return nil, fmt.Errorf("holding image %s: %w", image.Name, err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("holding image %s: it is being removed: %w", image.Name, err), file.Close())
+	if err := unix.Flock(int(directory.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("holding image %s: it is being removed: %w", image.Name, err), directory.Close())
 	}
-	return file.Close, nil
+	return directory.Close, nil
 }
 
-// Remove deletes one image. It returns an error that wraps [ErrInUse] while somebody holds it.
-func (s *Store) Remove(image Image) (err error) {
-	directory := filepath.Dir(image.Disk)
-	file, err := os.Open(filepath.Join(directory, recordFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// Remove deletes all images of a name, damaged ones too, but the one of the digest keep ("" keeps none). It returns
+// the digests of those that it removed, and an error that wraps [ErrInUse] if somebody holds one of them.
+func (s *Store) Remove(name, keep string) ([]string, error) {
+	digests, err := subdirectories(filepath.Join(s.Dir, name))
 	if err != nil {
-		return fmt.Errorf("removing image %s: %w", image.Name, err)
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("removing image %s %s: %w", image.Name, image.ShortDigest(), ErrInUse)
-	} else if err != nil {
-		return fmt.Errorf("removing image %s: %w", image.Name, err)
-	}
-	// The record first: without it the rest is no image.
-	for _, name := range []string{recordFile, diskFile, checkedFile} {
-		if err := os.Remove(filepath.Join(directory, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing image %s: %w", image.Name, err)
+	var removed []string
+	var failures []error
+	for _, digest := range digests {
+		if digest == keep {
+			continue
 		}
-	}
-	if err := os.Remove(directory); err != nil {
-		return fmt.Errorf("removing image %s: %w", image.Name, err)
+		if err := s.remove(name, digest); err != nil {
+			failures = append(failures, fmt.Errorf("removing image %s %s: %w", name, digest[:min(12, len(digest))], err))
+			continue
+		}
+		removed = append(removed, digest)
 	}
 	// Goes with the last of its images.
-	if err := os.Remove(filepath.Dir(directory)); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
-		return fmt.Errorf("removing image %s: %w", image.Name, err)
+	if err := os.Remove(filepath.Join(s.Dir, name)); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
+		failures = append(failures, fmt.Errorf("removing image %s: %w", name, err))
 	}
-	return nil
+	return removed, errors.Join(failures...)
+}
+
+func (s *Store) remove(name, digest string) (err error) {
+	path := filepath.Join(s.Dir, name, digest)
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, directory.Close()) }()
+	if err := unix.Flock(int(directory.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrInUse
+	} else if err != nil {
+		return err
+	}
+	// The record first: without it the rest is no image.
+	if err := os.Remove(filepath.Join(path, recordFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(path)
 }
 
 // subdirectories lists the directories in one that are not hidden, sorted; none if it does not exist.

@@ -121,18 +121,38 @@ func TestRemoveRefusesAnImageInUse(t *testing.T) {
 	store, image := storeWith(t, "web", "content of the disk", time.Unix(1700000000, 0))
 	release, err := store.Hold(image)
 	check(t, err)
-	if err := store.Remove(image); !errors.Is(err, ErrInUse) {
-		t.Errorf("error %v, want ErrInUse", err)
+	if removed, err := store.Remove("web", ""); !errors.Is(err, ErrInUse) || len(removed) != 0 {
+		t.Errorf("removed %v, error %v, want ErrInUse", removed, err)
 	}
 	if _, err := Open(t.Context(), store, "web"); err != nil {
 		t.Errorf("the refused removal did harm: %v", err)
 	}
 	check(t, release())
-	check(t, store.Remove(image))
+	if removed, err := store.Remove("web", ""); err != nil || !cmp.Equal(removed, []string{image.Digest}) {
+		t.Errorf("removed %v, error %v, want the image", removed, err)
+	}
 	if entries, err := os.ReadDir(store.Dir); err != nil || len(entries) != 1 || entries[0].Name() != buildsDir {
 		t.Errorf("left in the store: %v, error %v", entries, err)
 	}
-	check(t, store.Remove(image)) // gone already
+	_, err = store.Remove("web", "") // gone already
+	check(t, err)
+}
+
+func TestADamagedRecordHidesNoOtherImageAndCanBeRemoved(t *testing.T) {
+	t.Parallel()
+	store, broken := storeWith(t, "web", "content of the disk", time.Unix(1700000000, 0))
+	mail := addImage(t, store, "mail", "another disk", time.Unix(1700000000, 0))
+	check(t, os.WriteFile(filepath.Join(filepath.Dir(broken.Disk), recordFile), []byte("{"), 0o644))
+	all, err := store.List()
+	if _, ok := errors.AsType[*DamagedError](err); !ok || len(all) != 1 || all[0].Digest != mail.Digest {
+		t.Errorf("list %v, error %v, want the good image and a DamagedError", all, err)
+	}
+	if removed, err := store.Remove("web", ""); err != nil || len(removed) != 1 {
+		t.Errorf("removed %v, error %v", removed, err)
+	}
+	if _, err := store.List(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestWorkshopRemovesADeadBuild(t *testing.T) {
