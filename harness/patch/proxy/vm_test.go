@@ -43,9 +43,11 @@ func realGuest(t *testing.T) *sshguest.Conn {
 	return conn.(*sshguest.Conn)
 }
 
-const scratch = "/run/patchlab-proxy-test"
+// scratch is not under /run: the lists of a whole release, unpacked, need 51 MB and APT's caches as much again, while /run has a
+// tenth of the guest's memory.
+const scratch = "/var/tmp/patchlab-proxy-test"
 
-// TestARealAPTComesThrough updates lists and downloads packages in the guest, with everything of APT's under /run.
+// TestARealAPTComesThrough updates lists and downloads packages in the guest, away from APT's own files.
 func TestARealAPTComesThrough(t *testing.T) {
 	conn := realGuest(t)
 	known, err := mirror.Find(t.Context())
@@ -71,6 +73,7 @@ func TestARealAPTComesThrough(t *testing.T) {
 		}
 	})
 	security := "deb " + mirror.AliasSecurity + " bookworm-security main\n"
+	both := security + "deb " + mirror.AliasMain + " bookworm main\n"
 	apt := "apt-get -q -o Acquire::http::Proxy=http://" + listener.Addr().String() + " -o Acquire::Languages=none" +
 		" -o Dir::Etc::sourcelist=" + scratch + "/sources.list -o Dir::Etc::sourceparts=-" +
 		" -o Dir::State::lists=" + scratch + "/lists -o Dir::Cache=" + scratch + "/cache "
@@ -80,7 +83,9 @@ func TestARealAPTComesThrough(t *testing.T) {
 		{"the same with lists gone", security, "rm -r " + scratch + "/lists; mkdir -p " + scratch + "/lists/partial; " + apt + "update"},
 		{"download openssl libssl3", security, apt + "-y -d install openssl libssl3"},
 		{"download again from the cache", security, "rm -f " + scratch + "/cache/archives/*.deb; " + apt + "-y -d install openssl libssl3"},
-		{"update, security and release", security + "deb " + mirror.AliasMain + " bookworm main\n", apt + "update"},
+		{"update, security and release", both, apt + "update"},
+		{"the same with lists gone and kept compressed", both, "rm -r " + scratch + "/lists; mkdir -p " + scratch + "/lists/partial; " +
+			apt + "-o Acquire::GzipIndexes=true update"},
 	} {
 		act(t.Context(), t, conn, "mkdir -p "+scratch+"/lists/partial "+scratch+"/cache/archives/partial")
 		if err := conn.Put(t.Context(), scratch+"/sources.list", 0o644, strings.NewReader(step.sources)); err != nil {
