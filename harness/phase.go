@@ -53,7 +53,7 @@ func (r *run) skip(name, why string) {
 }
 
 func (r *run) emit(kind progress.Kind, step, text string, elapsed time.Duration) {
-	r.options.Sink.Emit(progress.Event{
+	r.sink.Emit(progress.Event{
 		Kind: kind, Run: r.scenario.Name, Step: step, Text: text, At: r.lab.Now(), Elapsed: elapsed,
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/judge"
 	"github.com/patchlab/patchlab/harness/patch/proxy"
+	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
@@ -27,6 +28,8 @@ type run struct {
 
 	dir      *rundir.Dir
 	commands *os.File
+	events   *os.File
+	sink     progress.Sink
 	image    image.Image
 	known    known
 	judge    *judge.Judge
@@ -61,13 +64,24 @@ func newRun(lab Lab, s scenario.Scenario, options RunOptions) (*run, error) {
 	}
 	r := &run{lab: lab, scenario: s, options: options, dir: dir}
 	r.result = emptyResult(s, dir)
-	if r.commands, err = os.OpenFile(dir.File(rundir.Commands), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the command log: %w", err), dir.Close())
+	var failures [3]error
+	r.commands, failures[0] = openLog(dir.File(rundir.Commands))
+	r.events, failures[1] = openLog(dir.File(rundir.Events))
+	failures[2] = dir.Write(rundir.Scenario, s.Source)
+	if err := errors.Join(failures[:]...); err != nil {
+		return nil, errors.Join(err, r.commands.Close(), r.events.Close(), dir.Close())
 	}
-	if err := dir.Write(rundir.Scenario, s.Source); err != nil {
-		return nil, errors.Join(err, r.commands.Close(), dir.Close())
-	}
+	r.sink = progress.Multi(options.Sink, progress.NewLog(r.events))
 	return r, nil
+}
+
+// openLog opens a file of evidence that grows.
+func openLog(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("opening a log of the run: %w", err)
+	}
+	return file, nil
 }
 
 // test is the order of the phases.

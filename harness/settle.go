@@ -16,9 +16,6 @@ import (
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
-// ownLogin is the user manager that patchlab's own login keeps: to be started anew like any service.
-const ownLogin = "user@0.service"
-
 // settle restarts what the increment needs restarted, and looks again.
 func (r *run) settle(ctx context.Context, c *clone, increment scenario.Increment) error {
 	plan := restart.Advise(r.facts)
@@ -31,7 +28,7 @@ func (r *run) settle(ctx context.Context, c *clone, increment scenario.Increment
 		Phase: "settle", Increment: increment.Name, Facts: r.facts,
 		RestartsPending: len(r.scenario.Reboot) > 0 && execute,
 	}
-	if !execute || len(plan.Units)+len(plan.Sessions) == 0 {
+	if !execute || len(plan.Units) == 0 {
 		r.judge.At(boundary)
 		return nil
 	}
@@ -51,11 +48,6 @@ func (r *run) settle(ctx context.Context, c *clone, increment scenario.Increment
 }
 
 func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan, increment scenario.Increment) error {
-	for _, s := range plan.Sessions {
-		if s.Name == ownLogin {
-			plan.Units = append(plan.Units, s)
-		}
-	}
 	var names []string
 	for _, u := range plan.Units {
 		names = append(names, u.Name)

@@ -13,12 +13,13 @@ type Kind string
 // an attribute that does not apply is absent, never empty.
 const (
 	// KindPackage is an installed package, named NAME:ARCH. version, status (dpkg's third status word, or rpm's
-	// "installed"), auto ("true" when only installed as a dependency).
+	// "installed"), held ("true"), auto ("true" when only installed as a dependency).
 	KindPackage Kind = "package"
 	// KindUnit is a unit of the init system, named as systemd names it. load, active, sub, enabled (unit file state),
 	// result, type (service type), fragment (unit file path).
 	KindUnit Kind = "unit"
-	// KindProcess is one unit's processes of one executable, named UNIT EXECUTABLE. count, users (sorted, comma
+	// KindProcess is one unit's processes of one executable, named UNIT EXECUTABLE (sessions of people as user-UID.slice,
+	// no unit as -). count, users (sorted, comma
 	// separated), pids (sorted, comma separated; always volatile).
 	KindProcess Kind = "process"
 	// KindPort is a listening socket, named PROTOCOL/ADDRESS:PORT, where * is any address (tcp/*:80,
@@ -26,7 +27,7 @@ const (
 	KindPort Kind = "port"
 	// KindFile is a file below /etc, named by its path. type (file, dir, link, other), sha256, size, mode (octal, four
 	// digits), owner (user:group), target (of a link), package (which owns it), conffile (the digest that the
-	// package shipped, when it is one), text (only for UTF-8 files up to 64 KiB that every user may read).
+	// package shipped, when it is one), edited ("true" for a conffile that is not as it was shipped), text (only for UTF-8 files up to 64 KiB that every user may read).
 	KindFile Kind = "file"
 	// KindUser is an account. uid, gid, home, shell, groups (sorted, comma separated), locked ("true", "false").
 	// A password hash is never read into a fact.
@@ -34,7 +35,7 @@ const (
 	// KindMount is a mounted file system, named by its mount point. source, fstype, options.
 	KindMount Kind = "mount"
 	// KindKernel is a kernel, named running, default (what the boot loader would start) or installed:RELEASE. release,
-	// for installed ones image, initrd (paths) and package.
+	// for installed ones image, initrd (paths) and package; cmdline of the running and the default one.
 	KindKernel Kind = "kernel"
 	// KindStale is a process group that still maps a deleted file, named UNIT EXECUTABLE FILE. pids, tty, users.
 	KindStale Kind = "stale"

@@ -104,7 +104,7 @@ func (h *hearing) enablementOf(d drift.Drift) (fact.Key, bool) {
 // edited may not be overwritten.
 func (h *hearing) ruleOwnPackage(d drift.Drift, owner string) ruling {
 	before, existed := h.base.Baseline.Get(fact.KindFile, d.Key.Name)
-	edited := existed && before.Attribute("conffile") != "" && before.Attribute("sha256") != before.Attribute("conffile")
+	edited := existed && before.Attribute("edited") == "true"
 	_, contentMoved := d.Is["sha256"]
 	if edited && (contentMoved || d.Change == drift.Removed) {
 		f := fault("PL301", d, "your edited "+d.Key.Name+" was "+overwritten(d)+" by "+owner)

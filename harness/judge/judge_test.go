@@ -40,7 +40,7 @@ func webserver() []fact.Fact {
 		f(fact.KindPort, "tcp/127.0.0.1:5432", "unit postgresql.service", "executable /usr/bin/postgres", "user postgres"),
 		f(fact.KindPort, "udp/*:40001", "unit dhclient.service", "executable /sbin/dhclient", "user root"),
 		f(fact.KindFile, "/etc/nginx/nginx.conf", "type file", "sha256 aaa", "conffile aaa", "package nginx", "mode 0644"),
-		f(fact.KindFile, "/etc/nginx/edited.conf", "type file", "sha256 mine", "conffile aaa", "package nginx", "mode 0644"),
+		f(fact.KindFile, "/etc/nginx/edited.conf", "type file", "sha256 mine", "conffile aaa", "edited true", "package nginx", "mode 0644"),
 		f(fact.KindFile, "/etc/crontab", "type file", "sha256 ccc", "conffile ccc", "package cron", "mode 0644"),
 		f(fact.KindFile, "/etc/motd.local", "type file", "sha256 mmm", "mode 0644"),
 		f(fact.KindFile, "/etc/systemd/system/multi-user.target.wants/nginx.service", "type link",
@@ -244,6 +244,12 @@ func TestDriftBecomesTheFindingThatAnAdministratorExpects(t *testing.T) {
 				with("default", "release 6.1.0-51"), with("running", "release 6.1.0-51"),
 			}},
 			true, nil,
+		},
+		{
+			"the same kernel with another command line",
+			edit{put: []fact.Fact{with("default", "cmdline root=/dev/vda1 mitigations=off")}},
+			false,
+			[]string{"PL401 warning default"},
 		},
 		{
 			"a daemon was not restarted",

@@ -15,9 +15,9 @@ func splitProcess(name string) (unit, executable string) {
 	return unit, executable
 }
 
-// isSession tells whether a unit belongs to somebody who is logged in, as patchlab is itself.
+// isSession tells whether a unit belongs to somebody who is logged in: the probe tells sessions by their user-UID.slice.
 func isSession(unit string) bool {
-	return strings.HasPrefix(unit, "session-") || strings.HasPrefix(unit, "user@")
+	return strings.HasPrefix(unit, "user-")
 }
 
 func (h *hearing) ruleProcess(d drift.Drift) ruling {

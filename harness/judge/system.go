@@ -29,9 +29,11 @@ func readOnly(options string) bool {
 func (h *hearing) ruleKernel(d drift.Drift) ruling {
 	name := d.Key.Name
 	switch {
+	case isChosen(name) && d.Change == drift.Changed && d.Is["release"] == "":
+		return h.ruleSameKernel(d)
 	case name == "running" && !h.Rebooted:
 		return finding(warn("PL709", d, "another kernel runs without a reboot"))
-	case name == "running" || name == "default":
+	case isChosen(name):
 		return h.ruleChosenKernel(d)
 	case d.Change == drift.Added:
 		return h.ruleNewKernel(d)
@@ -44,6 +46,16 @@ func (h *hearing) ruleKernel(d drift.Drift) ruling {
 	default:
 		return expected("its files were made anew")
 	}
+}
+
+func isChosen(name string) bool { return name == "running" || name == "default" }
+
+// ruleSameKernel: the release stayed; how it is started may have moved.
+func (h *hearing) ruleSameKernel(d drift.Drift) ruling {
+	if _, moved := d.Is["cmdline"]; moved {
+		return finding(warn("PL401", d, "the command line of the "+d.Key.Name+" kernel was changed"))
+	}
+	return expected("the boot loader's entry was made anew for the same kernel")
 }
 
 // ruleChosenKernel: after a kernel update the new one must be the default before the reboot, and run after it.

@@ -91,8 +91,9 @@ func (p *Plan) add(u Unit) {
 	}
 }
 
+// isSession tells whether processes belong to somebody who is logged in: the probe tells sessions by their user-UID.slice.
 func isSession(unit string) bool {
-	return strings.HasPrefix(unit, "session-") || strings.HasPrefix(unit, "user@")
+	return strings.HasPrefix(unit, "user-")
 }
 
 func (p *Plan) sort() {

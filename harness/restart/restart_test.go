@@ -18,7 +18,7 @@ func TestAdviceRestartsTheManagerFirstAndTheWayInLast(t *testing.T) {
 		stale("nginx.service /usr/sbin/nginx /usr/lib/libcrypto.so.3"),
 		stale("init.scope /usr/lib/systemd/systemd /usr/lib/libcrypto.so.3"),
 		stale("dbus.service /usr/bin/dbus-daemon /usr/lib/libdbus-1.so.3"),
-		stale("session-3.scope /bin/bash /usr/lib/libc.so.6"),
+		stale("user-1000.slice /bin/bash /usr/lib/libc.so.6"),
 	))
 	want := restart.Plan{
 		Units: []restart.Unit{
@@ -29,7 +29,7 @@ func TestAdviceRestartsTheManagerFirstAndTheWayInLast(t *testing.T) {
 		Reboot: []string{
 			"dbus.service: clients of the message bus do not survive its restart (dbus-daemon maps the deleted libdbus-1.so.3)",
 		},
-		Sessions: []restart.Unit{{Name: "session-3.scope", Reason: "bash maps the deleted libc.so.6"}},
+		Sessions: []restart.Unit{{Name: "user-1000.slice", Reason: "bash maps the deleted libc.so.6"}},
 	}
 	if diff := cmp.Diff(want, plan); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
