@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"os"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -44,6 +42,7 @@ func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment)
 			return err
 		}
 		p.note("staged %s", strings.Join(job.Staged, " "))
+		r.lock(job)
 		r.judge.Put(increment.Name, job.Files...)
 		code, output, err := r.install(ctx, c, job, p)
 		if err != nil {
@@ -66,6 +65,17 @@ func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment)
 		}
 		return r.changedSomething(previous, job, increment)
 	})
+}
+
+// lock remembers what exactly is under test.
+func (r *run) lock(job patch.Job) {
+	digests := maps.Clone(job.Digests)
+	if r.served != nil {
+		maps.Copy(digests, r.served.Packages())
+	}
+	for name, digest := range digests {
+		r.locked = append(r.locked, digest+" "+name)
+	}
 }
 
 // stage copies the increment into the guest. Its packages come through a proxy that lives on the one ssh connection, for
@@ -106,7 +116,7 @@ func (r *run) serveProxy(ctx context.Context, c *clone) (address string, stop fu
 		upstreams["/debian-security/"] = known.Security
 	}
 	r.served, err = proxy.New(proxy.Config{
-		Upstreams: upstreams, CacheDir: filepath.Join(r.lab.CacheDir, "packages"),
+		Upstreams: upstreams, CacheDir: filepath.Join(r.lab.CacheDir, "packages"), Log: r.downloads,
 	})
 	if err != nil {
 		return "", nil, err
@@ -115,9 +125,9 @@ func (r *run) serveProxy(ctx context.Context, c *clone) (address string, stop fu
 	if err != nil {
 		return "", nil, fmt.Errorf("opening the package proxy in the guest: %w", err)
 	}
-	server := &http.Server{Handler: r.served, BaseContext: func(net.Listener) context.Context { return ctx }}
-	go func() { _ = server.Serve(listener) }() // it ends with Close, below
-	return listener.Addr().String(), func() { _ = server.Close() }, nil
+	serving, stop := context.WithCancel(ctx)
+	go func() { _ = r.served.Serve(serving, listener) }() // what fails shows in the downloads
+	return listener.Addr().String(), stop, nil
 }
 
 // install runs the job, which outlives the connection: after a cut it is followed further, never started twice.
@@ -222,12 +232,4 @@ func tail(output []byte, n int) []string {
 func head(output []byte, n int) []string {
 	lines := strings.Split(string(output), "\n")
 	return lines[:min(n, len(lines))]
-}
-
-// removeIfThere is for files that may be gone already.
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -31,7 +31,7 @@ func emptyResult(s scenario.Scenario, dir *rundir.Dir) report.Result {
 
 // conclude applies the rule of outcomes and writes the verdict into the run directory.
 func (r *run) conclude(ctx context.Context, err error) (report.Result, error) {
-	defer func() { _ = errors.Join(r.commands.Close(), r.events.Close(), r.dir.Close()) }() // all evidence is written
+	defer func() { _ = errors.Join(r.closeLogs(), r.dir.Close()) }() // all evidence is written
 	var nothing *patch.NothingError
 	isNothing := errors.As(err, &nothing)
 	if err != nil {

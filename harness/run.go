@@ -26,20 +26,21 @@ type run struct {
 	bounds   timing.Timeouts
 	host     Host
 
-	dir      *rundir.Dir
-	commands *os.File
-	events   *os.File
-	sink     progress.Sink
-	image    image.Image
-	known    known
-	judge    *judge.Judge
-	facts    fact.Set // as last taken
-	served   *proxy.Proxy
-	before   specs // the suites' answers before the patch
-	expect   []scenario.Expect
-	specs    []report.Spec
-	bootIDs  []string // of this clone, in order, beside result.Boots
-	locked   []string // what was staged, with digests
+	dir       *rundir.Dir
+	commands  *os.File
+	events    *os.File
+	downloads *os.File // what the guest asked of the package proxy
+	sink      progress.Sink
+	image     image.Image
+	known     known
+	judge     *judge.Judge
+	facts     fact.Set // as last taken
+	served    *proxy.Proxy
+	before    specs // the suites' answers before the patch
+	expect    []scenario.Expect
+	specs     []report.Spec
+	bootIDs   []string // of this clone, in order, beside result.Boots
+	locked    []string // what was staged, with digests
 
 	end    verdict.End
 	result report.Result
@@ -64,15 +65,20 @@ func newRun(lab Lab, s scenario.Scenario, options RunOptions) (*run, error) {
 	}
 	r := &run{lab: lab, scenario: s, options: options, dir: dir}
 	r.result = emptyResult(s, dir)
-	var failures [3]error
+	var failures [4]error
 	r.commands, failures[0] = openLog(dir.File(rundir.Commands))
 	r.events, failures[1] = openLog(dir.File(rundir.Events))
-	failures[2] = dir.Write(rundir.Scenario, s.Source)
+	r.downloads, failures[2] = openLog(dir.File(rundir.Downloads))
+	failures[3] = dir.Write(rundir.Scenario, s.Source)
 	if err := errors.Join(failures[:]...); err != nil {
-		return nil, errors.Join(err, r.commands.Close(), r.events.Close(), dir.Close())
+		return nil, errors.Join(err, r.closeLogs(), dir.Close())
 	}
 	r.sink = progress.Multi(options.Sink, progress.NewLog(r.events))
 	return r, nil
+}
+
+func (r *run) closeLogs() error {
+	return errors.Join(r.commands.Close(), r.events.Close(), r.downloads.Close())
 }
 
 // openLog opens a file of evidence that grows.

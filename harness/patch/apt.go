@@ -14,7 +14,8 @@ import (
 )
 
 // aptConf keeps APT away from the guest's own configuration, lists and caches, so that staging leaves no trace in /etc
-// and the mirror's name stays unknown. The lock's timeout waits for apt-daily, which starts after a boot.
+// and the mirror's name stays unknown. The lock's timeout waits for apt-daily, which starts after a boot;
+// HTTP's is long because the proxy hands a file on only once it has it whole and checked.
 const aptConf = `Dir::Etc::sourcelist "%[1]s/sources.list";
 Dir::Etc::sourceparts "%[1]s/none";
 Dir::State::lists "%[1]s/lists";
@@ -23,6 +24,7 @@ Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 Acquire::Languages "none";
 Acquire::Retries "3";
+Acquire::http::Timeout "300";
 APT::Sandbox::User "root";
 APT::Get::Assume-Yes "true";
 APT::Get::Show-Versions "true";

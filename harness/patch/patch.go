@@ -7,6 +7,8 @@ package patch
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"path"
@@ -58,6 +60,8 @@ type Job struct {
 	Script string
 	// Staged are the names of what was staged, for the record.
 	Staged []string
+	// Digests are the payload files' SHA-256 digests in hexadecimal, by name: what is tested is what may be deployed.
+	Digests map[string]string
 	// Files are the guest's paths that the increment puts by its own declaration.
 	Files []string
 	// OnlyPackages is true when the increment does nothing but install packages.
@@ -68,7 +72,7 @@ type Job struct {
 // Stage copies everything that the increment needs into the guest and returns the job that applies it offline.
 func (s Stager) Stage(ctx context.Context, increment scenario.Increment) (Job, error) {
 	job := Job{
-		Name: increment.Name, dir: path.Join(stageRoot, increment.Name),
+		Name: increment.Name, dir: path.Join(stageRoot, increment.Name), Digests: map[string]string{},
 		OnlyPackages: increment.Script == "" && len(increment.Files) == 0 && increment.Services == nil,
 	}
 	var script strings.Builder
@@ -133,15 +137,17 @@ func (s Stager) put(ctx context.Context, from, to string, job *Job) error {
 		return err
 	}
 	defer func() { _ = content.Close() }() // it was only read
-	if err := s.Conn.Put(ctx, to, 0o600, content); err != nil {
+	hash := sha256.New()
+	if err := s.Conn.Put(ctx, to, 0o600, io.TeeReader(content, hash)); err != nil {
 		return fmt.Errorf("staging %s: %w", from, err)
 	}
+	job.Digests[filepath.Base(from)] = hex.EncodeToString(hash.Sum(nil))
 	job.Staged = append(job.Staged, filepath.Base(from))
 	return nil
 }
 
 func (s Stager) putText(ctx context.Context, to, text string) error {
-	if err := s.Conn.Put(ctx, to, 0o600, io.Reader(strings.NewReader(text))); err != nil {
+	if err := s.Conn.Put(ctx, to, 0o600, strings.NewReader(text)); err != nil {
 		return fmt.Errorf("staging %s: %w", to, err)
 	}
 	return nil

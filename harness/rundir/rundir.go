@@ -18,12 +18,13 @@ import (
 
 // The files of a run directory.
 const (
-	Result     = "result.json"  // the verdict, schema 1
-	JUnit      = "junit.xml"    // the same for CI servers
-	Console    = "console.log"  // what the guest wrote to its serial port, over all boots
-	Screenshot = "screen.png"   // the last screen seen
-	Commands   = "commands.log" // every command run in the guest, with exit code and seconds
-	Events     = "events.log"   // the progress lines
+	Result     = "result.json"   // the verdict, schema 1
+	JUnit      = "junit.xml"     // the same for CI servers
+	Console    = "console.log"   // what the guest wrote to its serial port, over all boots
+	Screenshot = "screen.png"    // the last screen seen
+	Commands   = "commands.log"  // every command run in the guest, with exit code and seconds
+	Downloads  = "downloads.log" // what the guest fetched through the package proxy
+	Events     = "events.log"    // the progress lines
 	Scenario   = "scenario.yaml"
 	Facts      = "facts"  // directory: PHASE.json
 	Suites     = "suites" // directory: PHASE.json and PHASE.log

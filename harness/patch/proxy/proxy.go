@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -131,6 +132,21 @@ func (p *Proxy) Requests() []Request { return p.journal.all() }
 // Errors are the requests that failed because of the mirror or of this host, in sentences that do not name the mirror. While
 // there are none, what APT complains about is not the lab's fault.
 func (p *Proxy) Errors() []error { return p.journal.failures() }
+
+// Packages returns the SHA-256 digests, in hexadecimal, of the package files that were handed out whole, by their file
+// names: they are what was tested. Without a CacheDir there are none.
+func (p *Proxy) Packages() map[string]string {
+	digests := map[string]string{}
+	for _, r := range p.Requests() {
+		if p.store == nil || r.Status != http.StatusOK || !strings.HasSuffix(r.Path, ".deb") {
+			continue
+		}
+		if digest, err := os.ReadFile(p.store.file(r.Path) + ".sha256"); err == nil {
+			digests[path.Base(r.Path)] = strings.TrimSpace(string(digest))
+		}
+	}
+	return digests
+}
 
 // requestsMost bounds the requests that are answered at a time; APT makes one or two.
 const requestsMost = 16

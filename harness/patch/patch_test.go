@@ -1,0 +1,164 @@
+package patch_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/guesttest"
+	"github.com/patchlab/patchlab/harness/patch"
+	"github.com/patchlab/patchlab/harness/scenario"
+)
+
+const downloading = "export DEBIAN_FRONTEND=noninteractive"
+
+func stager(t *testing.T, script *guesttest.Script) patch.Stager {
+	t.Helper()
+	conn, err := script.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return patch.Stager{
+		Conn: conn, Dir: t.TempDir(), Conffiles: scenario.ConffilesKeep, Release: "bookworm", Proxy: "127.0.0.1:40000",
+	}
+}
+
+func content(t *testing.T, script *guesttest.Script, path string) string {
+	t.Helper()
+	file, found := script.File(path)
+	if !found {
+		t.Fatalf("%s was not staged", path)
+	}
+	return string(file.Content)
+}
+
+var security = scenario.APT{Packages: []string{"openssl", "libssl3"}, Suite: "bookworm-security", Mode: "with-new-pkgs"}
+
+func TestAnUpdateIsDownloadedThroughTheProxyAndInstalledOffline(t *testing.T) {
+	script := guesttest.NewScript()
+	script.OnPrefix(downloading, guesttest.Says("openssl (3.0.20 => 3.0.22)\n\n@archives\nlibssl3_3.0.22_amd64.deb\npartial\n"))
+	job, err := stager(t, script).Stage(t.Context(), scenario.Increment{Name: "openssl", APT: &security})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `#!/bin/sh
+# The increment openssl, offline.
+set -eu
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 HOME=/root APT_CONFIG='/var/cache/patchlab/openssl/apt.conf'
+apt-get --no-download --only-upgrade --no-remove install -- 'openssl' 'libssl3'
+`
+	if diff := cmp.Diff(want, job.Script); diff != "" {
+		t.Errorf("script (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"libssl3_3.0.22_amd64.deb"}, job.Staged); diff != "" {
+		t.Errorf("staged (-want +got):\n%s", diff)
+	}
+	list := content(t, script, "/var/cache/patchlab/openssl/sources.list")
+	if want := "deb http://debian.patchlab.invalid/debian-security bookworm-security main\n"; list != want {
+		t.Errorf("sources.list is %q, want %q", list, want)
+	}
+	conf := content(t, script, "/var/cache/patchlab/openssl/apt.conf")
+	for _, line := range []string{
+		`Acquire::http::Proxy "http://127.0.0.1:40000";`, `Dpkg::Options {"--force-confdef";"--force-confold";};`,
+		`Dir::State::lists "/var/cache/patchlab/openssl/lists";`,
+	} {
+		if !strings.Contains(conf, line+"\n") {
+			t.Errorf("apt.conf lacks %s:\n%s", line, conf)
+		}
+	}
+}
+
+func TestTheReleasesOwnPocketIsAskedOnlyWhenTheSuiteAloneDoesNotResolve(t *testing.T) {
+	script := guesttest.NewScript()
+	script.OnMatch(func(c guest.Command) bool { return strings.HasPrefix(c.Line, downloading) },
+		func(context.Context, guest.Command) guest.Result {
+			list, _ := script.File("/var/cache/patchlab/openssl/sources.list")
+			if strings.Count(string(list.Content), "\n") == 1 {
+				return guest.Result{ExitCode: 100, Stdout: []byte("E: Unmet dependencies\n")}
+			}
+			return guest.Result{Stdout: []byte("\n@archives\nnew_1_all.deb\n")}
+		})
+	job, err := stager(t, script).Stage(t.Context(), scenario.Increment{Name: "openssl", APT: &security})
+	if err != nil || len(job.Staged) != 1 {
+		t.Fatalf("staged %v, error %v", job.Staged, err)
+	}
+	list := content(t, script, "/var/cache/patchlab/openssl/sources.list")
+	if want := "deb http://debian.patchlab.invalid/debian bookworm main\n"; !strings.HasSuffix(list, want) {
+		t.Errorf("sources.list is %q", list)
+	}
+}
+
+func TestWhatThePackageManagerRefusesIsTheCandidatesFault(t *testing.T) {
+	script := guesttest.NewScript()
+	script.OnPrefix(downloading, guesttest.Exits(100, "E: Unmet dependencies. Try something else\n", ""))
+	_, err := stager(t, script).Stage(t.Context(), scenario.Increment{Name: "openssl", APT: &security})
+	var refused *patch.RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "Unmet dependencies") {
+		t.Errorf("error %v, want that the package manager refused", err)
+	}
+}
+
+func TestALostConnectionIsNobodysFault(t *testing.T) {
+	script := guesttest.NewScript()
+	script.OnPrefix(downloading, func(context.Context, guest.Command) guest.Result {
+		script.Cut()
+		return guest.Result{}
+	})
+	_, err := stager(t, script).Stage(t.Context(), scenario.Increment{Name: "openssl", APT: &security})
+	var refused *patch.RefusedError
+	if !errors.Is(err, guest.ErrLost) || errors.As(err, &refused) {
+		t.Errorf("error %v, want a lost connection", err)
+	}
+}
+
+func TestAnUpdateThatIsInstalledAlreadyIsNothingToTest(t *testing.T) {
+	script := guesttest.NewScript()
+	script.OnPrefix(downloading, guesttest.Says("0 upgraded\n\n@archives\nlock\npartial\n"))
+	script.OnPrefix("dpkg-query -W", guesttest.Says("openssl 3.0.22, libssl3 3.0.22, "))
+	_, err := stager(t, script).Stage(t.Context(), scenario.Increment{Name: "openssl", APT: &security})
+	want := "increment openssl changes nothing, so there is nothing to test; installed: openssl 3.0.22, libssl3 3.0.22"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+func TestPartsOfAnIncrementComeInTheirOrderAndAreQuoted(t *testing.T) {
+	script := guesttest.NewScript()
+	s := stager(t, script)
+	for name, text := range map[string]string{"x.conf": "x", "it's_1_all.deb": "deb", "apply.sh": "#!/bin/sh\n"} {
+		if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	job, err := s.Stage(t.Context(), scenario.Increment{
+		Name: "all", Packages: []string{"it's_1_all.deb"}, Script: "apply.sh",
+		Files:    []scenario.File{{From: "x.conf", To: "/etc/a b.conf", Mode: "0640", Owner: "root:adm"}},
+		Services: &scenario.Services{Restart: []string{"cron"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `install -D -m '0640' -o 'root' -g 'adm' -- '/var/cache/patchlab/all/file-0' '/etc/a b.conf'
+apt-get --no-download --allow-downgrades install -- '/var/cache/patchlab/all/packages/it'\''s_1_all.deb'
+cd '/var/cache/patchlab/all/script'
+chmod 0755 '/var/cache/patchlab/all/script/apply.sh'
+'/var/cache/patchlab/all/script/apply.sh'
+systemctl restart -- 'cron'
+`
+	_, body, _ := strings.Cut(job.Script, "apt.conf'\n")
+	if diff := cmp.Diff(want, body); diff != "" {
+		t.Errorf("script (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"/etc/a b.conf"}, job.Files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if job.OnlyPackages {
+		t.Error("the increment counts as one that only installs packages")
+	}
+}
