@@ -56,9 +56,11 @@ func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment)
 		if r.facts, err = r.capture(ctx, c, p, "apply-"+increment.Name); err != nil {
 			return err
 		}
-		r.judge.At(judge.Boundary{
+		if err := r.judgeAt(judge.Boundary{
 			Phase: "apply", Increment: increment.Name, RestartsPending: true, Facts: r.facts,
-		})
+		}, "apply-"+increment.Name); err != nil {
+			return err
+		}
 		if code != 0 {
 			r.applyFailed(increment, code, output)
 			return nil

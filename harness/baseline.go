@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -72,7 +73,7 @@ func (r *run) baseline(ctx context.Context) error {
 	} else if err := r.learn(ctx, file); err != nil {
 		return err
 	}
-	return r.writeFacts("baseline", r.known.Baseline)
+	return errors.Join(r.writeFacts("baseline", r.known.Baseline), r.writeFacts("control", r.known.Control))
 }
 
 func (r *run) learn(ctx context.Context, file string) error {

@@ -61,6 +61,7 @@ func (r *run) sumUp() {
 	if r.end.Findings == nil {
 		r.end.Findings = []verdict.Finding{}
 	}
+	r.prove(r.end.Findings)
 	r.result.Findings = r.end.Findings
 	for _, f := range r.result.Findings {
 		if f.Blamed() && f.Increment != "" && !slices.Contains(r.result.Guilty, f.Increment) {

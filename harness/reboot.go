@@ -27,8 +27,7 @@ func (r *run) reboot(ctx context.Context, c *clone, mode scenario.Reboot) error 
 		if r.facts, err = r.capture(ctx, c, p, "reboot-"+string(mode)); err != nil {
 			return err
 		}
-		r.judge.At(judge.Boundary{Phase: "reboot", Rebooted: true, Facts: r.facts})
-		return nil
+		return r.judgeAt(judge.Boundary{Phase: "reboot", Rebooted: true, Facts: r.facts}, "reboot-"+string(mode))
 	})
 }
 

@@ -40,6 +40,7 @@ type run struct {
 	expect    []scenario.Expect
 	specs     []report.Spec
 	bootIDs   []string // of this clone, in order, beside result.Boots
+	witness   witness
 	locked    []string // what was staged, with digests
 
 	end    verdict.End

@@ -297,6 +297,37 @@ func TestTheRunDirectoryTellsTheWholeStory(t *testing.T) {
 	})
 }
 
+func TestEveryFindingOfAFactCarriesItsEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.onApply["bad"] = func(s *server) {
+			s.put("file", "/etc/../motd", "sha256", "b", "text", "hacked\n", "type", "file")
+			s.set("nginx.service", "enabled", "disabled")
+		}
+		result := lab.run(scripted("bad"))
+		if len(result.Findings) != 2 {
+			t.Fatalf("findings %v", ids(result))
+		}
+		for _, f := range result.Findings {
+			if len(f.Evidence) == 0 {
+				t.Errorf("%s has no evidence", f.ID)
+			}
+			for _, e := range f.Evidence {
+				content, err := os.ReadFile(filepath.Join(result.RunDir, e.File))
+				if err != nil {
+					t.Errorf("%s: %v", f.ID, err)
+				}
+				if strings.HasSuffix(e.File, ".diff") && !strings.Contains(string(content), "+hacked") {
+					t.Errorf("the diff is %q", content)
+				}
+			}
+		}
+		if n := len(result.Findings[1].Evidence); n != 2 {
+			t.Errorf("the changed file has %d pieces of evidence, want its facts and its diff", n)
+		}
+	})
+}
+
 func TestATruthThatDoesNotHoldIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lab := newLab(t)

@@ -1,0 +1,90 @@
+package harness
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+
+	"github.com/aymanbagabas/go-udiff"
+
+	"github.com/patchlab/patchlab/harness/drift"
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/judge"
+	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/verdict"
+)
+
+// mostDiffs bounds the diffs of a run: a guest that rewrites all of /etc is told by its findings.
+const mostDiffs = 500
+
+// witness remembers where the proof of a finding lies.
+type witness struct {
+	facts map[string]string   // "PHASE INCREMENT" and PHASE -> file of the facts
+	diffs map[fact.Key]string // changed file -> its diff
+}
+
+// judgeAt judges a boundary whose facts are in the named file, and keeps the diffs of changed texts.
+func (r *run) judgeAt(b judge.Boundary, capture string) error {
+	if r.witness.facts == nil {
+		r.witness = witness{facts: map[string]string{}, diffs: map[fact.Key]string{}}
+	}
+	file := filepath.Join(rundir.Facts, capture+".json")
+	r.witness.facts[b.Phase+" "+b.Increment] = file
+	r.witness.facts[b.Phase] = file
+	for _, d := range r.judge.At(b) {
+		if err := r.writeDiff(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeDiff keeps what changed in a text file. Files that not everybody may read have no text in the facts.
+func (r *run) writeDiff(d drift.Drift) error {
+	if d.Key.Kind != fact.KindFile || d.Class == drift.Volatile || len(r.witness.diffs) >= mostDiffs {
+		return nil
+	}
+	before, _ := r.known.Baseline.Get(d.Key.Kind, d.Key.Name)
+	after, _ := r.facts.Get(d.Key.Kind, d.Key.Name)
+	diff := udiff.Unified("baseline"+d.Key.Name, "patched"+d.Key.Name, before.Attribute("text"), after.Attribute("text"))
+	if diff == "" {
+		return nil
+	}
+	name := filepath.Join(rundir.Diffs, safeName(d.Key.Name)+".diff")
+	r.witness.diffs[d.Key] = name
+	return r.dir.Write(name, []byte(diff))
+}
+
+// safeName makes a name for a host's file of a guest's path. It keeps what reads well; the digest keeps it unique.
+func safeName(path string) string {
+	const most = 80
+	readable := strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' {
+			return c
+		}
+		return '_'
+	}, strings.TrimPrefix(path, "/"))
+	sum := sha256.Sum256([]byte(path))
+	return strings.TrimLeft(readable[max(0, len(readable)-most):], ".") + "-" + hex.EncodeToString(sum[:4])
+}
+
+// prove gives each finding that comes from facts the files that show it.
+func (r *run) prove(findings []verdict.Finding) {
+	for i, f := range findings {
+		file, known := r.witness.facts[f.Phase+" "+f.Increment]
+		if !known {
+			file, known = r.witness.facts[f.Phase]
+		}
+		if f.OldRot && !known {
+			file, known = filepath.Join(rundir.Facts, "control.json"), true
+		}
+		if !known || len(f.Evidence) > 0 {
+			continue
+		}
+		findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: file})
+		if diff, has := r.witness.diffs[f.Subject]; has {
+			findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: diff})
+		}
+	}
+}
