@@ -147,15 +147,21 @@ func (b *Builder) preflight(ctx context.Context, m manifest.Manifest) (mirror.Mi
 }
 
 func checkSpace(directory string) error {
-	var stat unix.Statfs_t
-	if err := unix.Statfs(directory, &stat); err != nil {
+	free, err := freeSpace(directory)
+	if err != nil {
 		return fmt.Errorf("asking for the free space of %s: %w", directory, err)
 	}
-	if free := int64(stat.Bavail) * stat.Bsize; free < neededSpace { //nolint:gosec // a file system's size fits
+	if free < neededSpace {
 		return fmt.Errorf("building an image needs %d MiB in %s, and %d MiB are free; remove images (patchlab image list, rm) "+
 			"or set PATCHLAB_IMAGES_DIR", neededSpace>>20, directory, free>>20)
 	}
 	return nil
+}
+
+func freeSpace(directory string) (int64, error) {
+	var stat unix.Statfs_t
+	err := unix.Statfs(directory, &stat)
+	return int64(stat.Bavail) * stat.Bsize, err //nolint:gosec // a file system's size fits
 }
 
 // removeOlder takes away what the new image replaces, unless a live run stands on it.

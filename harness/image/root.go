@@ -44,18 +44,31 @@ func (j *buildJob) makeRoot(ctx context.Context) error {
 	defer cancel()
 	log.line = j.tellStep
 	err := tool{
-		name: "unshare", arguments: confine(j.Unshare, append([]string{lookTool("mmdebstrap")}, j.recipe.mmdebstrapArguments()...)...),
+		name: "unshare", title: "mmdebstrap", arguments: confine(j.Unshare, append([]string{lookTool("mmdebstrap")}, j.recipe.mmdebstrapArguments()...)...),
 		env: append(j.recipe.environment(j.workshop.exchange("")), "TMPDIR="+j.workshop.file(scratchDir)),
 		log: log, hide: j.recipe.mirror.Hide,
 	}.run(bounded)
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("installing packages: %w", context.Cause(ctx))
-	case err != nil:
-		return fmt.Errorf("installing packages from the host's mirror, which is shown as %s (does apt-get update work on this host? "+
-			"another mirror can be set in %s): %w", mirror.AliasHost, mirror.Variable, err)
+	if err != nil {
+		return j.explainRoot(ctx, err)
 	}
 	return j.readExchange()
+}
+
+// explainRoot tells the three things that go wrong outside patchlab: somebody lost patience, the disk is full, or the
+// mirror does not deliver.
+func (j *buildJob) explainRoot(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("installing packages: %w", context.Cause(ctx))
+	}
+	const nothing = 16 << 20 // bytes: with less left, writing has failed
+	if free, spaceErr := freeSpace(j.workshop.path); spaceErr == nil && free < nothing {
+		return fmt.Errorf("installing packages: no space is left in %s: %w", j.Store.Dir, err)
+	}
+	if strings.Contains(err.Error(), mirror.AliasHost) {
+		return fmt.Errorf("installing packages from the mirror in the host's APT sources, which is shown as %s "+
+			"(does apt-get update work on this host? %s can name another mirror): %w", mirror.AliasHost, mirror.Variable, err)
+	}
+	return fmt.Errorf("installing packages: %w", err)
 }
 
 // errSlowMirror is what ends a build that gets nowhere.

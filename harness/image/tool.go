@@ -67,6 +67,7 @@ func confine(user bool, command ...string) []string {
 // tool is one run of a host's program.
 type tool struct {
 	name      string
+	title     string // in messages; default name
 	arguments []string
 	stdin     string
 	env       []string // beside this process's
@@ -76,9 +77,12 @@ type tool struct {
 
 // run waits for the program. It is killed when ctx ends or when this process dies.
 func (t tool) run(ctx context.Context) error {
+	if t.title == "" {
+		t.title = t.name
+	}
 	path := lookTool(t.name)
 	if path == "" {
-		return fmt.Errorf("running %s: not installed", t.name)
+		return fmt.Errorf("running %s: not installed", t.title)
 	}
 	command := exec.CommandContext(ctx, path, t.arguments...)
 	command.Env = append(os.Environ(), append(t.env, "PATH="+os.Getenv("PATH")+":"+sbin, "LC_ALL=C.UTF-8")...)
@@ -94,13 +98,13 @@ func (t tool) run(ctx context.Context) error {
 	defer runtime.UnlockOSThread()
 	if err := command.Run(); err != nil {
 		if ctx.Err() != nil {
-			return fmt.Errorf("running %s: %w", t.name, context.Cause(ctx))
+			return fmt.Errorf("running %s: %w", t.title, context.Cause(ctx))
 		}
 		complaint := last.String()
 		if t.hide != nil {
 			complaint = t.hide(complaint)
 		}
-		return fmt.Errorf("running %s: %w: %s", t.name, err, complaint)
+		return fmt.Errorf("running %s: %w: %s", t.title, err, complaint)
 	}
 	return nil
 }
@@ -119,24 +123,24 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last lines that look like an error ("E: ..."), else the last line.
+// String returns the first lines that look like an error ("E: ..."), else the last line.
 func (t *tail) String() string {
-	var errors []string
-	line := ""
+	const lines, most = 3, 240 // mmdebstrap quotes whole command lines
+	var complaints []string
+	last := ""
 	for text := range strings.Lines(string(t.kept)) {
 		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}
-		line = text
-		if strings.HasPrefix(text, "E: ") || strings.HasPrefix(text, "W: Failed") {
-			errors = append(errors, text)
+		last = text[:min(len(text), most)]
+		isComplaint := strings.HasPrefix(text, "E: ") || strings.HasPrefix(text, "W: Failed") || strings.HasPrefix(text, "dpkg: error")
+		// The first cause, before what follows from it.
+		if isComplaint && len(complaints) < lines {
+			complaints = append(complaints, last)
 		}
 	}
-	if len(errors) > 3 {
-		errors = errors[:3] // the first cause, before what follows from it
+	if len(complaints) > 0 {
+		return strings.Join(complaints, "; ")
 	}
-	if len(errors) > 0 {
-		line = strings.Join(errors, "; ")
-	}
-	return line
+	return last
 }
