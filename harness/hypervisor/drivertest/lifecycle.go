@@ -219,12 +219,15 @@ func showsScreen(f fixture) {
 	if !ok {
 		return // an optional power
 	}
-	picture, err := screen.Screenshot(t.Context())
-	if err != nil {
-		t.Fatalf("taking a picture: %v", err)
-	}
-	if _, err := png.Decode(bytes.NewReader(picture)); err != nil {
-		t.Errorf("the picture of %d bytes: %v", len(picture), err)
+	const pictures = 30 // a library was seen to hang at about every seventh
+	for range pictures {
+		picture, err := screen.Screenshot(t.Context())
+		if err != nil {
+			t.Fatalf("taking a picture: %v", err)
+		}
+		if _, err := png.Decode(bytes.NewReader(picture)); err != nil {
+			t.Errorf("the picture of %d bytes: %v", len(picture), err)
+		}
 	}
 	if err := domain.Destroy(t.Context()); err != nil {
 		t.Fatalf("destroying: %v", err)

@@ -22,17 +22,12 @@ type connection struct {
 	network net.Conn
 }
 
-// readyConn gives the library a network connection that is made already.
-type readyConn struct{ net.Conn }
-
-func (c readyConn) Dial() (net.Conn, error) { return c.Conn, nil }
-
 func (e endpoint) dial(ctx context.Context) (*connection, error) {
 	network, err := e.dialSocket(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{libvirt: golibvirt.NewWithDialer(readyConn{network}), network: network}
+	c := &connection{libvirt: golibvirt.NewWithDialer(newFrames(network)), network: network}
 	stop := context.AfterFunc(ctx, func() { _ = network.Close() })
 	defer stop()
 	if err := c.libvirt.ConnectToURI(e.uri); err != nil {
