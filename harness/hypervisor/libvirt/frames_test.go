@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -39,17 +40,21 @@ func through(t *testing.T, packets ...[]byte) []byte {
 	return got
 }
 
-func TestTheSecondEndOfAStreamIsDropped(t *testing.T) {
+func TestAStreamComesAfterTheReplyToItsCall(t *testing.T) {
 	t.Parallel()
-	const reply = 1
-	mime, data, end := packet(reply, 3, "mime"), packet(streamType, 3, "picture"), packet(streamType, 3, "")
-	other, next := packet(streamType, 4, ""), packet(reply, 5, "")
-	var want []byte
-	for _, p := range [][]byte{mime, data, end, other, next} {
-		want = append(want, p...)
-	}
-	if diff := cmp.Diff(want, through(t, mime, data, end, end, other, next)); diff != "" {
-		t.Error(diff)
+	reply, data, end := packet(typeReply, 3, "mime"), packet(typeStream, 3, "picture"), packet(typeStream, 3, "")
+	event, other := packet(2, 0, "event"), packet(typeReply, 4, "other")
+	want := bytes.Join([][]byte{event, other, reply, data, end}, nil)
+	for name, order := range map[string][][]byte{
+		"in order":                     {event, other, reply, data, end},
+		"the first packet is early":    {data, event, other, reply, end},
+		"the whole stream is early":    {data, end, event, other, reply},
+		"others come between the two":  {data, event, end, other, reply},
+		"the end alone comes after it": {event, data, other, reply, end},
+	} {
+		if diff := cmp.Diff(want, through(t, order...)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }
 

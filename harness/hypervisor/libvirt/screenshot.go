@@ -3,7 +3,6 @@ package libvirt
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -19,8 +18,8 @@ func (d *domain) Screenshot(ctx context.Context) ([]byte, error) {
 	raw, err := call(ctx, d.driver, act, func(l *golibvirt.Libvirt) ([]byte, error) {
 		var picture bytes.Buffer
 		_, err := l.DomainScreenshot(d.handle, &picture, 0, 0)
-		// After the whole picture the library returns an error of decoding every time: the bytes tell.
-		if errors.Is(err, io.EOF) || picture.Len() > 0 {
+		// The library takes the end of the stream for the reply and cannot decode it: the bytes tell.
+		if picture.Len() > 0 {
 			err = nil
 		}
 		return picture.Bytes(), err
