@@ -60,7 +60,10 @@ func newRootCommand(env *environment) *cobra.Command {
 
 func subcommands(env *environment) []*cobra.Command {
 	return []*cobra.Command{
+		newDoctorCommand(env),
+		newImageCommand(env),
 		newRunCommand(env),
+		newGCCommand(env),
 		newExplainCommand(env),
 		newVersionCommand(env),
 		newSuiteExecCommand(),

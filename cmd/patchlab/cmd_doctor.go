@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchlab/patchlab/harness/accel"
+	"github.com/patchlab/patchlab/harness/doctor"
+	"github.com/patchlab/patchlab/harness/verdict"
+)
+
+func newDoctorCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "What this host can do, measured, and how to mend what it lacks",
+		Long: `What this host can do, measured, and how to mend what it lacks. The accelerator is measured with a small guest that
+counts down, emulated and under KVM; libvirt is asked for its version, and started for that if it is patchlab's own.
+
+Exit code 0 when everything is there that patchlab needs, else 1.`,
+		Example: "  patchlab doctor\n  patchlab doctor --output json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return env.examine(cmd.Context(), env.host())
+		},
+	}
+}
+
+// host is the real host, seen through this environment.
+func (e *environment) host() doctor.Host {
+	host := doctor.ThisHost()
+	host.Images, host.Runs = e.Dirs.Images, e.Dirs.Runs
+	host.Foreign = e.Connect != ""
+	host.Measure = func(ctx context.Context) (accel.Report, error) {
+		return accel.Measure(ctx, accel.Options{CacheDir: e.Dirs.Cache, Fresh: true})
+	}
+	host.Connect = func(ctx context.Context) (version string, notes []string, err error) {
+		opened, err := e.openHost(ctx, func(note string) { notes = append(notes, note) })
+		if err != nil {
+			return "", nil, err
+		}
+		defer func() { err = errors.Join(err, opened.Driver.Close()) }()
+		version, err = opened.Driver.Version(ctx)
+		return version, notes, err
+	}
+	return host
+}
+
+// diagnosis is the result of `doctor`.
+type diagnosis struct {
+	Healthy bool           `json:"healthy"`
+	Checks  []doctor.Check `json:"checks"`
+	Install string         `json:"install,omitempty"` // the command that installs what is missing
+}
+
+func (e *environment) examine(ctx context.Context, host doctor.Host) error {
+	checks := doctor.Examine(ctx, host)
+	if ctx.Err() != nil {
+		return fmt.Errorf("looking at this host: %w", context.Cause(ctx))
+	}
+	result := diagnosis{Healthy: doctor.Healthy(checks), Checks: checks, Install: doctor.Install(checks, host.Root)}
+	if err := e.render(result, text(result.table())); err != nil {
+		return err
+	}
+	if !result.Healthy {
+		return &exitError{code: verdict.ExitInternal} // all was said in the table
+	}
+	return nil
+}
+
+func (d diagnosis) table() string {
+	var b strings.Builder
+	columns := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, check := range d.Checks {
+		_, _ = fmt.Fprintf(columns, "%s\t%s\t%s\n", check.Status, check.Name, check.Detail) // a builder does not fail
+		if check.Remedy != "" {
+			_, _ = fmt.Fprintf(columns, "\t\t-> %s\n", check.Remedy)
+		}
+	}
+	_ = columns.Flush()
+	switch {
+	case d.Install != "":
+		fmt.Fprintf(&b, "\nInstall what is missing, then ask again:\n  %s\n", d.Install)
+	case d.Healthy:
+		b.WriteString("\nThis host can be a lab.\n")
+	default:
+		b.WriteString("\nThis host cannot be a lab yet: see the lines that begin with fail.\n")
+	}
+	return b.String()
+}
