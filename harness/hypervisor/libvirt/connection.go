@@ -42,7 +42,7 @@ func (e endpoint) dial(ctx context.Context) (*connection, error) {
 
 func (e endpoint) dialSocket(ctx context.Context) (net.Conn, error) {
 	var dialer net.Dialer
-	var failures []error
+	var failure error
 	for _, socket := range e.sockets {
 		network, err := dialer.DialContext(ctx, "unix", socket)
 		if err == nil {
@@ -51,9 +51,11 @@ func (e endpoint) dialSocket(ctx context.Context) (net.Conn, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("connecting to libvirt: %w", context.Cause(ctx))
 		}
-		failures = append(failures, err)
+		if failure == nil || !errors.Is(err, fs.ErrNotExist) { // what exists and refuses says more
+			failure = err
+		}
 	}
-	return nil, fmt.Errorf("connecting to libvirt: %w%s", errors.Join(failures...), e.advice(failures[0]))
+	return nil, fmt.Errorf("connecting to libvirt: %w%s", failure, e.advice(failure))
 }
 
 // advice says what may help against an error of connecting.
