@@ -2,12 +2,16 @@
 //
 // # How an image is built
 //
-// mmdebstrap installs the packages into a root directory, as root or in a user namespace. The hooks in hooks/ put
+// mmdebstrap installs the packages into a root directory. It runs in mount and process namespaces of its own, and for an
+// ordinary user in a user namespace too, so that nothing of it outlives a build that is killed. The hooks in hooks/ put
 // patchlab's and the manifest's files in, take away what the host left and write the root to the disk's only partition,
-// from inside the namespace, where owners and file capabilities are right. The disk is then booted once with its kernel
+// from inside the namespaces, where owners and file capabilities are right. The disk is then booted once with its kernel
 // handed to the hypervisor, because grub-install and update-grub need to see the real disk; the manifest's setup runs in the
 // same boot. A second boot, on an overlay that is thrown away, proves that the image comes up by its own boot loader with all
-// its services. Last the disk is hashed and moved into the store.
+// its services. Last the disk is hashed and moved into the store by one rename.
+//
+// Two cores without KVM, otherwise idle, need 140 to 200 s: root file system 35 to 49, first boot 32 to 44, boot loader 17
+// to 27, check 45 to 62, all else 15.
 //
 // # What a guest is like
 //
