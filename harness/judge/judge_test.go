@@ -35,6 +35,9 @@ func webserver() []fact.Fact {
 		f(fact.KindUnit, "rsync.service", "load loaded", "active inactive", "sub dead", "enabled disabled", "type simple"),
 		f(fact.KindUnit, "apt-daily.service", "load loaded", "active inactive", "sub dead", "enabled static", "type oneshot"),
 		f(fact.KindUnit, "apt-daily.timer", "load loaded", "active active", "sub waiting", "enabled enabled"),
+		f(fact.KindUnit, "fsckd.service", "load loaded", "active active", "sub running", "enabled static", "type simple"),
+		f(fact.KindUnit, "fsckd.socket", "load loaded", "active active", "sub listening", "enabled static"),
+		f(fact.KindProcess, "fsckd.service /usr/lib/fsckd", "count 1", "users root"),
 		f(fact.KindProcess, "nginx.service /usr/sbin/nginx", "count 3", "users root,www-data", "pids 1,2,3"),
 		f(fact.KindPort, "tcp/*:80", "unit nginx.service", "executable /usr/sbin/nginx", "user root"),
 		f(fact.KindPort, "tcp/127.0.0.1:5432", "unit postgresql.service", "executable /usr/bin/postgres", "user postgres"),
@@ -121,6 +124,22 @@ func TestDriftBecomesTheFindingThatAnAdministratorExpects(t *testing.T) {
 			edit{put: []fact.Fact{with("nginx.service", "active activating", "sub auto-restart")}},
 			false,
 			[]string{"PL104 error nginx.service"},
+		},
+		{
+			"a service that a socket starts ended by itself",
+			edit{
+				put:  []fact.Fact{with("fsckd.service", "active inactive", "sub dead", "result success")},
+				drop: []string{"fsckd.service /usr/lib/fsckd"},
+			},
+			false, nil,
+		},
+		{
+			"a service that a socket starts ended, and the socket with it",
+			edit{put: []fact.Fact{
+				with("fsckd.service", "active inactive", "sub dead"), with("fsckd.socket", "active inactive", "sub dead"),
+			}},
+			false,
+			[]string{"PL101 error fsckd.service", "PL101 error fsckd.socket"},
 		},
 		{
 			"a daemon that was off was started and enabled, and listens",

@@ -27,6 +27,8 @@ func (h *hearing) ruleProcess(d drift.Drift) ruling {
 	switch {
 	case explained:
 		return follows(owner)
+	case d.Change == drift.Removed && h.rulings[owner].class == drift.Volatile:
+		return follows(owner)
 	case isSession(unit):
 		return volatile("people log in and out")
 	case d.Change == drift.Changed:

@@ -50,8 +50,8 @@ func (h *hearing) ruleUnit(d drift.Drift) ruling {
 		return ruling{class: drift.Expected, reason: "told by its mount"}
 	}
 	var found []verdict.Finding
-	for _, rule := range []func(unit) (verdict.Finding, bool){lost, unstable, appeared, reenabled} {
-		if f, ok := rule(u); ok {
+	for _, rule := range []func(*hearing, unit) (verdict.Finding, bool){lost, unstable, appeared, reenabled} {
+		if f, ok := rule(h, u); ok {
 			f.Package = h.packageOf(u)
 			found = append(found, f)
 		}
@@ -73,7 +73,7 @@ func (h *hearing) packageOf(u unit) string {
 }
 
 // lost: it was up, and is not.
-func lost(u unit) (verdict.Finding, bool) {
+func lost(h *hearing, u unit) (verdict.Finding, bool) {
 	if !up(u.was) || up(u.is) {
 		return verdict.Finding{}, false
 	}
@@ -85,7 +85,7 @@ func lost(u unit) (verdict.Finding, bool) {
 		f.Title, f.Cause = u.name+" was running and has failed", "result: "+u.is.Attribute("result")
 	case u.is.Attribute("sub") == "auto-restart":
 		f.ID, f.Title = "PL104", u.name+" restarts in a loop"
-	case passing(u.was) || u.endsByItself():
+	case passing(u.was) || u.endsByItself(h):
 		return verdict.Finding{}, false
 	case u.rebooted && !startsAtBoot(u.is) && startsAtBoot(u.was):
 		f.Cause = "it is " + state(u.is) + " now, so the boot did not start it"
@@ -95,14 +95,18 @@ func lost(u unit) (verdict.Finding, bool) {
 	return f, true
 }
 
-// endsByItself is a unit that others start when they need it (over D-Bus, a socket), and that ended without an error.
-func (u unit) endsByItself() bool {
-	return u.is.Attribute("enabled") == "static" && u.is.Attribute("type") == "dbus" &&
-		u.is.Attribute("active") == "inactive" && u.is.Attribute("result") != "failed"
+// endsByItself is a unit that is started when somebody needs it, over D-Bus or by a socket that still listens, and that
+// ended without an error.
+func (u unit) endsByItself(h *hearing) bool {
+	socket, _ := h.Facts.Get(fact.KindUnit, strings.TrimSuffix(u.name, ".service")+".socket")
+	onDemand := u.is.Attribute("type") == "dbus" || up(socket)
+	result := u.is.Attribute("result")
+	return onDemand && u.is.Attribute("enabled") == "static" && u.is.Attribute("active") == "inactive" &&
+		(result == "" || result == "success")
 }
 
 // unstable: it had not failed, and has.
-func unstable(u unit) (verdict.Finding, bool) {
+func unstable(_ *hearing, u unit) (verdict.Finding, bool) {
 	failed := u.is.Attribute("active") == "failed"
 	if !failed || up(u.was) || u.was.Attribute("active") == "failed" {
 		return verdict.Finding{}, false
@@ -113,7 +117,7 @@ func unstable(u unit) (verdict.Finding, bool) {
 }
 
 // appeared: it was not up, and is.
-func appeared(u unit) (verdict.Finding, bool) {
+func appeared(_ *hearing, u unit) (verdict.Finding, bool) {
 	starts := startsAtBoot(u.is) && !startsAtBoot(u.was)
 	runs := up(u.is) && !up(u.was) && !passing(u.is)
 	wanted := u.existed && startsAtBoot(u.was) && runs // it should have run before: healed
@@ -137,7 +141,7 @@ func appeared(u unit) (verdict.Finding, bool) {
 }
 
 // reenabled: it started at boot, and will not.
-func reenabled(u unit) (verdict.Finding, bool) {
+func reenabled(_ *hearing, u unit) (verdict.Finding, bool) {
 	broken := u.is.Attribute("load") == "not-found" || u.is.Attribute("load") == "bad-setting" ||
 		u.is.Attribute("load") == "error"
 	if !startsAtBoot(u.was) || startsAtBoot(u.is) && !broken || !u.exists {
@@ -169,6 +173,8 @@ func (u unit) harmless() ruling {
 	switch {
 	case passing(u.was) || passing(u.is):
 		return volatile("a oneshot unit comes and goes")
+	case up(u.was) && !up(u.is):
+		return volatile("it is started on demand, and ended by itself")
 	case !u.existed:
 		return expected("a new unit that neither runs nor starts at boot")
 	case !u.exists:
