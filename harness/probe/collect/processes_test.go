@@ -197,6 +197,24 @@ func TestUnitOfAControlGroup(t *testing.T) {
 	}
 }
 
+// A restart of the ssh server leaves its logins behind, without the parent by which they were known.
+func TestALoginIsHiddenAfterTheRestartOfTheServer(t *testing.T) {
+	files := map[string]string{}
+	for _, p := range []proc{
+		{pid: 950, parent: 1, exe: "/usr/sbin/sshd", cgroup: "/system.slice/ssh.service"},
+		{pid: 801, parent: 1, exe: "/usr/sbin/sshd", cgroup: session, maps: libcryptoDeleted},
+		{pid: 802, parent: 801, exe: "/usr/bin/dash", cgroup: session},
+		{pid: 803, parent: 801, exe: "/usr/lib/openssh/sftp-server", cgroup: session},
+		{pid: 900, parent: 802, exe: "/run/patchlab/probe-4567", cgroup: session},
+	} {
+		maps.Copy(files, p.files())
+	}
+	got := collected(t, NewSource(tree(t, files), nil, 900), processes)
+	if len(got) != 1 || got[0].Name != "ssh.service /usr/sbin/sshd" {
+		t.Errorf("got %+v, want the listener alone", got)
+	}
+}
+
 // Without the PAM module that makes sessions, logins stay in the ssh server's own unit.
 func TestALoginWithoutASessionIsHiddenToo(t *testing.T) {
 	files := map[string]string{}

@@ -187,7 +187,7 @@ func (t *processTable) hide(self int) {
 	for range maxAncestors {
 		i, known := t.byPID[pid]
 		// The process that systemd started is the ssh server's listener, which is the guest's, unless each login has its own.
-		if !known || t.processes[i].parent <= 1 && !isLoginUnit(t.processes[i].unit) {
+		if !known || t.processes[i].parent <= 1 && !isLoginUnit(t.processes[i].unit) && !inSession(t.processes[i].unit) {
 			break
 		}
 		t.processes[i].hidden = true
@@ -220,8 +220,13 @@ func userSlice(unit string) string {
 // isLogin recognises the process that the ssh server made for a login.
 func (t *processTable) isLogin(p process) bool {
 	parent, known := t.byPID[p.parent]
-	return isSSHServer(p.executable) && (known && isSSHServer(t.processes[parent].executable) || isLoginUnit(p.unit))
+	return isSSHServer(p.executable) &&
+		(known && isSSHServer(t.processes[parent].executable) || isLoginUnit(p.unit) || inSession(p.unit))
 }
+
+// inSession says whether a process belongs to somebody's login. The ssh server's part of a login stays when the listener,
+// its parent, is restarted: then only its unit tells what it is.
+func inSession(unit string) bool { return strings.HasPrefix(unit, "user-") }
 
 // isUdevWorker recognises a child that udev made of itself.
 func (t *processTable) isUdevWorker(p process) bool {
