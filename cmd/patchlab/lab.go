@@ -12,6 +12,7 @@ import (
 
 	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/accel"
+	"github.com/patchlab/patchlab/harness/gc"
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/guest/sshguest"
 	"github.com/patchlab/patchlab/harness/hypervisor"
@@ -45,6 +46,9 @@ func (e *environment) openHost(ctx context.Context, note func(string)) (harness.
 		for _, n := range instance.Notes {
 			note(n)
 		}
+		if !instance.KVM {
+			measured = measured.WithoutKVM("the user that QEMU runs as may not use KVM")
+		}
 		options = libvirt.Options{URI: instance.URI, Owner: instance.Owner}
 	}
 	driver, err := libvirt.Connect(ctx, options)
@@ -68,6 +72,7 @@ func (e *environment) sharedHost(note func(string)) (open func(context.Context) 
 		if err != nil {
 			return harness.Host{}, err
 		}
+		e.sweep(ctx, opened.Driver, note)
 		host = &opened
 		return opened, nil
 	}
@@ -80,6 +85,17 @@ func (e *environment) sharedHost(note func(string)) (open func(context.Context) 
 		return host.Driver.Close()
 	}
 	return open, closing
+}
+
+// sweep takes away what killed runs left, before another one needs the room. That it cannot is no reason not to run.
+func (e *environment) sweep(ctx context.Context, driver hypervisor.Driver, note func(string)) {
+	swept, err := gc.Sweep(ctx, gc.Options{Drivers: []hypervisor.Driver{driver}, RunsDir: e.Dirs.Runs})
+	if err != nil {
+		note("clearing up after dead runs: " + err.Error())
+	}
+	if !swept.Empty() {
+		note(fmt.Sprintf("removed what dead runs left: %d domains, %d files", len(swept.Domains), len(swept.Files)))
+	}
 }
 
 // lab wires the parts that runs share. scenarioDir is where relative paths of compiled suites start.

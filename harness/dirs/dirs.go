@@ -14,9 +14,9 @@ import (
 	"syscall"
 )
 
-// maxRuntime bounds the path of the runtime directory: a unix socket's path ends at 107 bytes, and libvirt's and the
-// monitors' sockets below it take up to 60.
-const maxRuntime = 107 - 60
+// MaxRuntime bounds the path of the runtime directory, in bytes: a unix socket's path ends at 107, and what the private
+// libvirt adds for a guest agent's takes 84. /run/user/1000/patchlab fits.
+const MaxRuntime = 23
 
 // Dirs are absolute paths. Nothing is made until [Dirs.Make].
 type Dirs struct {
@@ -71,9 +71,9 @@ func find(getenv func(string) string, uid int) (Dirs, error) {
 // the user that QEMU runs as cannot enter.
 func runtimeDir(getenv func(string) string, uid int) (string, error) {
 	if own := getenv("PATCHLAB_RUNTIME_DIR"); own != "" {
-		if !filepath.IsAbs(own) || len(own) > maxRuntime {
+		if !filepath.IsAbs(own) || len(own) > MaxRuntime {
 			return "", fmt.Errorf("PATCHLAB_RUNTIME_DIR is %q: want an absolute path of at most %d bytes, because it holds sockets",
-				own, maxRuntime)
+				own, MaxRuntime)
 		}
 		return filepath.Clean(own), nil
 	}
@@ -81,7 +81,7 @@ func runtimeDir(getenv func(string) string, uid int) (string, error) {
 		return "/run/patchlab", nil
 	}
 	if base := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(base) {
-		if own := filepath.Join(base, "patchlab"); len(own) <= maxRuntime {
+		if own := filepath.Join(base, "patchlab"); len(own) <= MaxRuntime {
 			return own, nil
 		}
 	}

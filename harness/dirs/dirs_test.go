@@ -87,7 +87,7 @@ func TestFindRefuses(t *testing.T) {
 	}{
 		"no home": {nil, "HOME is not set"},
 		"a long own runtime directory": {
-			map[string]string{"HOME": "/h", "PATCHLAB_RUNTIME_DIR": "/" + strings.Repeat("x", 60)}, "at most 47 bytes",
+			map[string]string{"HOME": "/h", "PATCHLAB_RUNTIME_DIR": "/" + strings.Repeat("x", 60)}, "at most 23 bytes",
 		},
 		"a relative own runtime directory": {map[string]string{"HOME": "/h", "PATCHLAB_RUNTIME_DIR": "run"}, "absolute path"},
 	} {
