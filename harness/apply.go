@@ -34,8 +34,7 @@ func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment)
 			job, err = r.stage(ctx, c, stager, increment)
 			return err
 		})
-		var refused *patch.RefusedError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*patch.RefusedError](err); ok {
 			return r.refused(refused, increment)
 		}
 		if err != nil {

@@ -97,7 +97,7 @@ func watch(ctx context.Context, domain hypervisor.Domain) (context.Context, cont
 		gone := wait.Until(watched, "the end of the domain", interval, func(ctx context.Context) (bool, error) {
 			state, err := domain.State(ctx)
 			if err != nil {
-				return errors.Is(err, hypervisor.ErrNotFound), nil //nolint:nilerr // a hiccup is no proof: ask again
+				return errors.Is(err, hypervisor.ErrNotFound), nil // a hiccup is no proof: ask again
 			}
 			return state == hypervisor.StateOff || state == hypervisor.StateCrashed, nil
 		})

@@ -46,11 +46,22 @@ var signs = []struct {
 	text  string
 	stage Stage
 }{
-	{"GRUB loading", Bootloader}, {"Welcome to GRUB", Bootloader}, {"GNU GRUB", Bootloader}, {"grub rescue>", Bootloader},
-	{"Loading Linux", Bootloader}, {"Loading initial ramdisk", Kernel}, {"Linux version", Kernel},
-	{"Loading, please wait", Initramfs}, {"Begin: ", Initramfs}, {"(initramfs)", Initramfs},
-	{"Welcome to ", Userspace}, {"Emergency Mode", Userspace}, {"emergency mode", Userspace},
-	{"Reached target", Services}, {"Started ", Services}, {" login:", Ready},
+	{"GRUB loading", Bootloader},
+	{"Welcome to GRUB", Bootloader},
+	{"GNU GRUB", Bootloader},
+	{"grub rescue>", Bootloader},
+	{"Loading Linux", Bootloader},
+	{"Loading initial ramdisk", Kernel},
+	{"Linux version", Kernel},
+	{"Loading, please wait", Initramfs},
+	{"Begin: ", Initramfs},
+	{"(initramfs)", Initramfs},
+	{"Welcome to ", Userspace},
+	{"Emergency Mode", Userspace},
+	{"emergency mode", Userspace},
+	{"Reached target", Services},
+	{"Started ", Services},
+	{" login:", Ready},
 }
 
 // causes are lines that say why a boot goes no further.

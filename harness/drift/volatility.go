@@ -1,6 +1,8 @@
 package drift
 
 import (
+	"slices"
+
 	"github.com/patchlab/patchlab/harness/fact"
 )
 
@@ -36,12 +38,7 @@ func (v Volatility) Explains(d Drift) bool {
 }
 
 func (v Volatility) anySample(holds func(fact.Set) bool) bool {
-	for _, s := range v.samples {
-		if holds(s) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.samples, holds)
 }
 
 // matches tells whether a sample has the fact, and for exact kinds with the same values.

@@ -131,7 +131,7 @@ func (h *hearing) found(key fact.Key) (string, bool) {
 	if r, judged := h.rulings[key]; judged && len(r.findings) > 0 {
 		return r.findings[0].ID, true
 	}
-	for _, f := range h.Judge.findings {
+	for _, f := range h.findings {
 		if f.Subject == key {
 			return f.ID, true
 		}

@@ -133,13 +133,13 @@ func (h *hearing) movesByItself(d drift.Drift, opposite drift.Change) bool {
 
 func (h *hearing) ruleUnixSocket(d drift.Drift) ruling {
 	owner := unitKey(d.Was["unit"] + d.Is["unit"])
-	switch {
-	case d.Change == drift.Removed:
+	switch d.Change {
+	case drift.Removed:
 		if _, ok := h.found(owner); ok {
 			return follows(owner)
 		}
 		return finding(warn("PL201", d, "nothing listens on "+d.Key.Name+" any more"))
-	case d.Change == drift.Added:
+	case drift.Added:
 		if _, ok := h.found(owner); ok {
 			return follows(owner)
 		}

@@ -123,7 +123,7 @@ func (s Stager) download(ctx context.Context, job *Job, arguments string) ([]str
 		return nil, &RefusedError{Increment: job.Name, Output: output}
 	}
 	var names []string
-	for _, name := range strings.Fields(archives) {
+	for name := range strings.FieldsSeq(archives) {
 		if strings.HasSuffix(name, ".deb") {
 			names = append(names, name)
 		}

@@ -114,7 +114,7 @@ func (p *Plan) sort() {
 
 // Command is the shell command that executes the plan's restarts. It tells each unit that failed on a line
 // "failed UNIT", and goes on with the next.
-func (p Plan) Command() string {
+func (p *Plan) Command() string {
 	var line strings.Builder
 	for _, u := range p.Units {
 		action := "systemctl restart -- '" + strings.ReplaceAll(u.Name, "'", "") + "'"
