@@ -122,6 +122,7 @@ func (r *run) learnControl(ctx context.Context, c *clone, p *phase) (err error) 
 // firstBoot waits for the guest's first boot. A job that hangs in the unpatched guest makes the image unusable as a
 // yardstick.
 func (r *run) firstBoot(ctx context.Context, c *clone, p *phase) error {
+	p.steps["clone"] = c.made
 	_, err := p.step("boot", func() error {
 		if err := c.connect(ctx, r.bounds.Boot); err != nil {
 			return err

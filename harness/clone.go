@@ -11,6 +11,7 @@ import (
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/timing"
 	"github.com/patchlab/patchlab/harness/wait"
@@ -29,6 +30,7 @@ type clone struct {
 	access  Access
 	address string
 	bootID  string
+	made    float64 // seconds from nothing to a started domain
 }
 
 // cloneOrder says what to clone and for what.
@@ -42,6 +44,7 @@ type cloneOrder struct {
 // withClone makes a clone, hands it to use, and takes it away again whatever happens: after an error, after Ctrl-C (on
 // a clock of its own). The context that use gets ends when the domain does.
 func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.Context, *clone) error) (err error) {
+	began := r.lab.Now()
 	access, err := r.lab.NewAccess()
 	if err != nil {
 		return fmt.Errorf("making the clone's key: %w", err)
@@ -57,7 +60,7 @@ func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.
 		}
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.bounds.Cleanup)
 		defer cancel()
-		err = errors.Join(err, c.remove(cleanup, r.dir))
+		err = errors.Join(err, r.teardown(cleanup, c))
 	}()
 	if err := domain.Start(ctx); err != nil {
 		return fmt.Errorf("starting the clone: %w", err)
@@ -68,6 +71,7 @@ func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.
 	if c.dialer, err = access.Dialer(c.address, r.image.HostKey, r.commands); err != nil {
 		return err
 	}
+	c.made = seconds(r.lab.Now().Sub(began))
 	watched, stop := watch(ctx, domain)
 	defer stop()
 	err = use(watched, c)
@@ -106,6 +110,19 @@ func watch(ctx context.Context, domain hypervisor.Domain) (context.Context, cont
 		}
 	}()
 	return watched, func() { cancel(context.Canceled) }
+}
+
+// teardown takes the clone away. It is told only when it fails, but its seconds are in the result.
+func (r *run) teardown(ctx context.Context, c *clone) error {
+	began := r.lab.Now()
+	entry := report.Phase{Name: "teardown", Status: "done"}
+	err := c.remove(ctx, r.dir)
+	if err != nil {
+		entry.Status = "failed"
+	}
+	entry.Seconds = seconds(r.lab.Now().Sub(began))
+	r.result.Phases = append(r.result.Phases, entry)
+	return err
 }
 
 // remove takes the clone away, after the evidence that only a live domain can give.

@@ -22,8 +22,9 @@ type Lab struct {
 	// Host opens the hypervisor. It is asked within the run, so that a host without one becomes evidence like any other
 	// fault of the lab.
 	Host func(ctx context.Context) (Host, error)
-	// Image opens a verified image by its name.
-	Image func(ctx context.Context, name string) (image.Image, error)
+	// Image opens a verified image by its name, and holds it until it is released: nobody may take a disk away from
+	// under its clones.
+	Image func(ctx context.Context, name string) (opened image.Image, release func() error, err error)
 	// NewAccess makes the key of one clone and the way to connect with it.
 	NewAccess func() (Access, error)
 	// Mirror finds the host's package mirror; it is asked only when an increment needs packages.

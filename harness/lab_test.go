@@ -50,6 +50,7 @@ type lab struct {
 	exitCode   int                // of every increment
 	neverUp    bool
 	noHost     error
+	held       int // images that nobody released
 }
 
 func newLab(t *testing.T) *lab {
@@ -84,11 +85,12 @@ func (l *lab) lab() harness.Lab {
 		Host: func(context.Context) (harness.Host, error) {
 			return harness.Host{Driver: l.driver, Accelerator: accel.Report{Best: hypervisor.TCG, Slowness: 6}}, l.noHost
 		},
-		Image: func(context.Context, string) (image.Image, error) {
+		Image: func(context.Context, string) (image.Image, func() error, error) {
+			l.held++
 			return image.Image{
 				Name: "debian-12-web", Digest: strings.Repeat("d", 64), Disk: backing, Firmware: hypervisor.BIOS,
 				MemoryMiB: 256, VCPUs: 1, Release: "bookworm", MAC: "52:54:00:00:00:01",
-			}, nil
+			}, func() error { l.held--; return nil }, nil
 		},
 		NewAccess: func() (harness.Access, error) {
 			return harness.Access{AuthorizedKey: "ssh-ed25519 AAAA", Dialer: l.dialer}, nil
@@ -131,6 +133,9 @@ func (l *lab) checkNothingLeft() {
 	left, err := l.driver.Domains(context.WithoutCancel(l.t.Context()))
 	if err != nil || len(left) > 0 {
 		l.t.Errorf("domains are left: %v, %v", left, err)
+	}
+	if l.held != 0 {
+		l.t.Errorf("%d images are still held", l.held)
 	}
 	overlays, err := filepath.Glob(filepath.Join(l.dir, "runs", "*", "*.qcow2"))
 	if err != nil || len(overlays) > 0 {

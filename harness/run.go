@@ -100,9 +100,12 @@ func (r *run) test(ctx context.Context) (err error) {
 	r.result.Host = report.Host{
 		Accelerator: string(r.host.Accelerator.Best), Slowness: r.host.Accelerator.Slowness,
 	}
-	if r.image, err = r.lab.Image(ctx, r.scenario.Image); err != nil {
+	image, release, err := r.lab.Image(ctx, r.scenario.Image)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, release()) }()
+	r.image = image
 	r.result.Image = report.Image{Name: r.image.Name, Digest: r.image.Digest}
 	if err := r.baseline(ctx); err != nil {
 		return err

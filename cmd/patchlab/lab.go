@@ -110,8 +110,13 @@ func (e *environment) lab(open func(context.Context) (harness.Host, error), scen
 	store := &image.Store{Dir: e.Dirs.Images}
 	return harness.Lab{
 		Host: open,
-		Image: func(ctx context.Context, name string) (image.Image, error) {
-			return image.Open(ctx, store, name)
+		Image: func(ctx context.Context, name string) (image.Image, func() error, error) {
+			opened, err := image.Open(ctx, store, name)
+			if err != nil {
+				return image.Image{}, nil, err
+			}
+			release, err := store.Hold(opened)
+			return opened, release, err
 		},
 		NewAccess: newAccess,
 		Mirror:    mirror.Find,
