@@ -72,6 +72,7 @@ var machine = func() map[string]string {
 	for _, p := range []proc{
 		{pid: 1, exe: "/usr/lib/systemd/systemd", cgroup: "/init.scope", sockets: []string{"107"}},
 		{pid: 2, kernel: true, cgroup: "/"},
+		{pid: 60, parent: 1, exe: "/usr/bin/udevadm (deleted)", cgroup: "/init.scope", sockets: []string{"107"}, maps: libcryptoDeleted},
 		{pid: 9, parent: 2, kernel: true, cgroup: "/"},
 		{
 			pid: 100, parent: 1, exe: "/usr/sbin/nginx (deleted)", cgroup: "/system.slice/nginx.service",

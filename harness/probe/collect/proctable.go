@@ -175,11 +175,11 @@ func unitOfGroup(group string) string {
 
 // hide marks who looks: the probe with the login that runs it, every other login without a terminal, which is a machine's,
 // the jobs' supervisors, and the user manager that such a login has brought up. Only what they started and left behind counts.
-// udev's workers, which live for seconds, are hidden too: their number is chance.
+// udev's workers, which live for seconds, are hidden too: their number is chance. So is what the initramfs left behind.
 func (t *processTable) hide(self int) {
 	for i := range t.processes {
 		p := &t.processes[i]
-		if t.isLogin(*p) && !t.hasTerminal(p.pid) || strings.HasPrefix(p.executable, probeFiles) || t.isUdevWorker(*p) {
+		if t.isLogin(*p) && !t.hasTerminal(p.pid) || strings.HasPrefix(p.executable, probeFiles) || t.isUdevWorker(*p) || isLeftOver(*p) {
 			p.hidden = true
 		}
 	}
@@ -227,6 +227,10 @@ func (t *processTable) isLogin(p process) bool {
 // inSession says whether a process belongs to somebody's login. The ssh server's part of a login stays when the listener,
 // its parent, is restarted: then only its unit tells what it is.
 func inSession(unit string) bool { return strings.HasPrefix(unit, "user-") }
+
+// isLeftOver recognises a process of the initramfs that outlived it: on a slow machine the udev there does not always end
+// in time. All its files are gone with the initramfs, no update is to blame, and nothing but a reboot ends it.
+func isLeftOver(p process) bool { return p.unit == "init.scope" && p.pid != 1 && p.replaced }
 
 // isUdevWorker recognises a child that udev made of itself.
 func (t *processTable) isUdevWorker(p process) bool {
