@@ -328,12 +328,13 @@ func render(document any) string {
 type suites struct {
 	err            error
 	failAfterPatch bool
+	subjects       []fact.Key // of the failure
 }
 
 func (s *suites) Run(_ context.Context, h handoff.Handoff, _ guest.Conn, _ string) (suite.Report, error) {
 	spec := suite.Spec{Name: "serves the page", State: suite.Passed, Expectation: -1}
 	if s.failAfterPatch && h.Phase != "baseline" {
-		spec.State, spec.Message = suite.Failed, "connection refused"
+		spec.State, spec.Message, spec.Subjects = suite.Failed, "connection refused", s.subjects
 	}
 	return suite.Report{Specs: []suite.Spec{spec}, Passed: 1}, s.err
 }

@@ -68,12 +68,14 @@ func (p *phase) step(name string, do func() error) (float64, error) {
 	started := p.run.lab.Now()
 	err := do()
 	took := seconds(p.run.lab.Now().Sub(started))
-	p.steps[name] += took
+	p.steps[name] = hundredths(p.steps[name] + took)
 	return took, err
 }
 
 // seconds rounds to what is worth telling.
-func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*100) / 100 }
+func seconds(d time.Duration) float64 { return hundredths(d.Seconds()) }
+
+func hundredths(seconds float64) float64 { return math.Round(seconds*100) / 100 }
 
 // capture takes a set of facts and keeps it as evidence.
 func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fact.Set, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/patchlab/patchlab/harness"
+	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/hypervisor/fake"
 	"github.com/patchlab/patchlab/harness/patch"
 	"github.com/patchlab/patchlab/harness/report"
@@ -324,6 +325,19 @@ func TestEveryFindingOfAFactCarriesItsEvidence(t *testing.T) {
 		}
 		if n := len(result.Findings[1].Evidence); n != 2 {
 			t.Errorf("the changed file has %d pieces of evidence, want its facts and its diff", n)
+		}
+	})
+}
+
+func TestAFailedSpecWhosePortIsToldAsLostIsNotToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.suites.failAfterPatch = true
+		lab.suites.subjects = []fact.Key{{Kind: fact.KindPort, Name: "tcp/80"}}
+		lab.onApply["bad"] = func(s *server) { s.drop("tcp/*:80") }
+		want := []string{"PL201 apply bad tcp/*:80"}
+		if diff := cmp.Diff(want, ids(lab.run(scripted("bad")))); diff != "" {
+			t.Errorf("findings (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -132,10 +132,20 @@ func (r *run) told(subjects []fact.Key) bool {
 	drifts := r.judge.Last()
 	findings := r.judge.Findings()
 	return len(subjects) > 0 && !slices.ContainsFunc(subjects, func(key fact.Key) bool {
-		inDrift := slices.ContainsFunc(drifts, func(d drift.Drift) bool { return d.Key == key && d.ID != "" })
-		inFinding := slices.ContainsFunc(findings, func(f verdict.Finding) bool { return f.Subject == key })
+		inDrift := slices.ContainsFunc(drifts, func(d drift.Drift) bool { return covers(d.Key, key) && d.ID != "" })
+		inFinding := slices.ContainsFunc(findings, func(f verdict.Finding) bool { return covers(f.Subject, key) })
 		return !inDrift && !inFinding
 	})
+}
+
+// covers tells whether a fact is the subject of a spec, which may mean a port on whatever address: tcp/80.
+func covers(known, subject fact.Key) bool {
+	if known == subject {
+		return true
+	}
+	protocol, port, _ := strings.Cut(subject.Name, "/")
+	return subject.Kind == fact.KindPort && known.Kind == fact.KindPort && !strings.Contains(port, ":") &&
+		strings.HasPrefix(known.Name, protocol+"/") && strings.HasSuffix(known.Name, ":"+port)
 }
 
 // onlyIncrement attributes what cannot be attributed otherwise, when there is no choice.

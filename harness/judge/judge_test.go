@@ -35,6 +35,9 @@ func webserver() []fact.Fact {
 		f(fact.KindUnit, "rsync.service", "load loaded", "active inactive", "sub dead", "enabled disabled", "type simple"),
 		f(fact.KindUnit, "apt-daily.service", "load loaded", "active inactive", "sub dead", "enabled static", "type oneshot"),
 		f(fact.KindUnit, "apt-daily.timer", "load loaded", "active active", "sub waiting", "enabled enabled"),
+		f(fact.KindUnit, "network-online.target", "load loaded", "active active", "sub active", "enabled static"),
+		f(fact.KindUnit, "idle.service", "load loaded", "active inactive", "sub dead", "enabled static", "type simple"),
+		f(fact.KindUnit, "idle.socket", "load loaded", "active active", "sub listening", "enabled static"),
 		f(fact.KindUnit, "fsckd.service", "load loaded", "active active", "sub running", "enabled static", "type simple"),
 		f(fact.KindUnit, "fsckd.socket", "load loaded", "active active", "sub listening", "enabled static"),
 		f(fact.KindProcess, "fsckd.service /usr/lib/fsckd", "count 1", "users root"),
@@ -126,12 +129,23 @@ func TestDriftBecomesTheFindingThatAnAdministratorExpects(t *testing.T) {
 			[]string{"PL104 error nginx.service"},
 		},
 		{
+			"nobody wants a target any more",
+			edit{put: []fact.Fact{with("network-online.target", "active inactive", "sub dead")}},
+			true,
+			[]string{"PL101 warning network-online.target"},
+		},
+		{
 			"a service that a socket starts ended by itself",
 			edit{
 				put:  []fact.Fact{with("fsckd.service", "active inactive", "sub dead", "result success")},
 				drop: []string{"fsckd.service /usr/lib/fsckd"},
 			},
 			false, nil,
+		},
+		{
+			"a service that a socket starts was asked for",
+			edit{put: []fact.Fact{with("idle.service", "active active", "sub running")}},
+			true, nil,
 		},
 		{
 			"a service that a socket starts ended, and the socket with it",

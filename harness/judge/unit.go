@@ -79,6 +79,9 @@ func lost(h *hearing, u unit) (verdict.Finding, bool) {
 	}
 	f := fault("PL101", u.Drift, u.name+" was running and is not any more")
 	switch {
+	case strings.HasSuffix(u.name, ".target"):
+		// A target does nothing by itself: who wanted it is gone, and that is told.
+		f.Severity, f.Title = verdict.Warning, u.name+" was reached and is not any more"
 	case !u.exists:
 		f.Title, f.Is = u.name+" was running and does not exist any more", "gone"
 	case u.is.Attribute("active") == "failed":
@@ -95,14 +98,17 @@ func lost(h *hearing, u unit) (verdict.Finding, bool) {
 	return f, true
 }
 
-// endsByItself is a unit that is started when somebody needs it, over D-Bus or by a socket that still listens, and that
-// ended without an error.
+// endsByItself is a unit on demand that ended without an error.
 func (u unit) endsByItself(h *hearing) bool {
-	socket, _ := h.Facts.Get(fact.KindUnit, strings.TrimSuffix(u.name, ".service")+".socket")
-	onDemand := u.is.Attribute("type") == "dbus" || up(socket)
 	result := u.is.Attribute("result")
-	return onDemand && u.is.Attribute("enabled") == "static" && u.is.Attribute("active") == "inactive" &&
-		(result == "" || result == "success")
+	return u.onDemand(h) && u.is.Attribute("active") == "inactive" && (result == "" || result == "success")
+}
+
+// onDemand tells whether the unit is started by whoever asks for it, over D-Bus or a socket that listens, and by nothing
+// else.
+func (u unit) onDemand(h *hearing) bool {
+	socket, _ := h.Facts.Get(fact.KindUnit, strings.TrimSuffix(u.name, ".service")+".socket")
+	return u.is.Attribute("enabled") == "static" && (u.is.Attribute("type") == "dbus" || up(socket))
 }
 
 // unstable: it had not failed, and has.
@@ -117,16 +123,17 @@ func unstable(_ *hearing, u unit) (verdict.Finding, bool) {
 }
 
 // appeared: it was not up, and is.
-func appeared(_ *hearing, u unit) (verdict.Finding, bool) {
+func appeared(h *hearing, u unit) (verdict.Finding, bool) {
 	starts := startsAtBoot(u.is) && !startsAtBoot(u.was)
 	runs := up(u.is) && !up(u.was) && !passing(u.is)
 	wanted := u.existed && startsAtBoot(u.was) && runs // it should have run before: healed
-	if wanted || !starts && !runs || strings.HasSuffix(u.name, ".target") {
+	asked := u.existed && !starts && u.onDemand(h)
+	if wanted || asked || !starts && !runs || strings.HasSuffix(u.name, ".target") {
 		return verdict.Finding{}, false
 	}
 	severity := verdict.Error
 	if runs && !starts && u.is.Attribute("enabled") == "static" {
-		severity = verdict.Info // something started it on demand
+		severity = verdict.Info // something that is up wanted it
 	}
 	f := statement(severity, "PL102", u.Drift, u.name+" was off and is on now")
 	switch {
@@ -179,6 +186,8 @@ func (u unit) harmless() ruling {
 		return expected("a new unit that neither runs nor starts at boot")
 	case !u.exists:
 		return expected("it neither ran nor started at boot")
+	case up(u.is) && !up(u.was) && !startsAtBoot(u.was):
+		return volatile("somebody asked for it")
 	case up(u.is) && !up(u.was):
 		return expected("it starts at boot, and runs now")
 	case !up(u.was) && !up(u.is):
