@@ -137,16 +137,9 @@ func (c *clone) remove(ctx context.Context, dir *rundir.Dir) error {
 	return nil
 }
 
-// kept is how to reach a guest that was left running.
-type kept struct {
-	Address string `json:"address"`
-	HostKey string `json:"host_key"`
-	User    string `json:"user"`
-}
-
 // keep leaves the guest running, and in the run directory what is needed to reach it.
 func (r *run) keep(c *clone) error {
-	content, err := json.MarshalIndent(kept{Address: c.address, HostKey: r.image.HostKey, User: "root"}, "", "  ")
+	content, err := json.MarshalIndent(rundir.KeptGuest{Address: c.address, HostKey: r.image.HostKey, User: "root"}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("keeping the guest: %w", err)
 	}

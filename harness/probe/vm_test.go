@@ -11,34 +11,20 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/keptguest"
 	"github.com/patchlab/patchlab/harness/guest/sshguest"
 	"github.com/patchlab/patchlab/harness/probe"
 )
 
-// dial connects to a running guest named by the environment: PATCHLAB_GUEST_ADDRESS (host:port), PATCHLAB_GUEST_HOSTKEY (a line
-// as in authorized_keys) and PATCHLAB_GUEST_KEY (the file of root's private key).
 func dial(t *testing.T) guest.Conn {
 	t.Helper()
-	if os.Getenv("PATCHLAB_VM_TESTS") != "1" || os.Getenv("PATCHLAB_GUEST_ADDRESS") == "" {
-		t.Skip("no guest given: set PATCHLAB_VM_TESTS=1 and PATCHLAB_GUEST_ADDRESS, _HOSTKEY and _KEY")
-	}
-	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(os.Getenv("PATCHLAB_GUEST_HOSTKEY")))
+	config, err := keptguest.Config(os.Getenv(keptguest.Variable))
 	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_HOSTKEY: %v", err)
+		t.Fatal(err)
 	}
-	private, err := os.ReadFile(os.Getenv("PATCHLAB_GUEST_KEY"))
-	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
-	}
-	signer, err := ssh.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
-	}
-	config := sshguest.Config{Address: os.Getenv("PATCHLAB_GUEST_ADDRESS"), HostKey: hostKey, Signer: signer}
 	conn, err := sshguest.New(config).Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,13 @@ const (
 	lockFile   = "lock"
 )
 
+// KeptGuest is the content of [Kept].
+type KeptGuest struct {
+	Address string `json:"address"`
+	HostKey string `json:"host_key"`
+	User    string `json:"user"`
+}
+
 // ErrLocked is returned when a live run holds the lock.
 var ErrLocked = errors.New("the run is alive")
 

@@ -10,33 +10,20 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/guest/guesttest"
+	"github.com/patchlab/patchlab/harness/guest/keptguest"
 	"github.com/patchlab/patchlab/harness/guest/sshguest"
 )
 
-// realGuest is a running guest named by the environment: PATCHLAB_GUEST_ADDRESS (host:port), PATCHLAB_GUEST_HOSTKEY (a line as
-// in authorized_keys) and PATCHLAB_GUEST_KEY (the file of root's private key).
+// realGuest tells how to reach the guest that the environment names. Without one the test fails: it has tested nothing.
 func realGuest(t *testing.T) sshguest.Config {
 	t.Helper()
-	if os.Getenv("PATCHLAB_VM_TESTS") != "1" || os.Getenv("PATCHLAB_GUEST_ADDRESS") == "" {
-		t.Skip("no guest given: set PATCHLAB_VM_TESTS=1 and PATCHLAB_GUEST_ADDRESS, _HOSTKEY and _KEY")
-	}
-	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(os.Getenv("PATCHLAB_GUEST_HOSTKEY")))
+	config, err := keptguest.Config(os.Getenv(keptguest.Variable))
 	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_HOSTKEY: %v", err)
+		t.Fatal(err)
 	}
-	private, err := os.ReadFile(os.Getenv("PATCHLAB_GUEST_KEY"))
-	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
-	}
-	signer, err := ssh.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
-	}
-	return sshguest.Config{Address: os.Getenv("PATCHLAB_GUEST_ADDRESS"), HostKey: hostKey, Signer: signer}
+	return config
 }
 
 func mustRun(ctx context.Context, t *testing.T, conn guest.Conn, line string) []byte {

@@ -9,33 +9,20 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/keptguest"
 	"github.com/patchlab/patchlab/harness/guest/sshguest"
 	"github.com/patchlab/patchlab/harness/mirror"
 	"github.com/patchlab/patchlab/harness/patch/proxy"
 )
 
-// realGuest dials the guest that the environment names, see the package sshguest's test.
 func realGuest(t *testing.T) *sshguest.Conn {
 	t.Helper()
-	if os.Getenv("PATCHLAB_VM_TESTS") != "1" || os.Getenv("PATCHLAB_GUEST_ADDRESS") == "" {
-		t.Skip("no guest given: set PATCHLAB_VM_TESTS=1 and PATCHLAB_GUEST_ADDRESS, _HOSTKEY and _KEY")
-	}
-	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(os.Getenv("PATCHLAB_GUEST_HOSTKEY")))
+	config, err := keptguest.Config(os.Getenv(keptguest.Variable))
 	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_HOSTKEY: %v", err)
+		t.Fatal(err)
 	}
-	private, err := os.ReadFile(os.Getenv("PATCHLAB_GUEST_KEY"))
-	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
-	}
-	signer, err := ssh.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatalf("PATCHLAB_GUEST_KEY: %v", err)
-	}
-	conn, err := sshguest.New(sshguest.Config{Address: os.Getenv("PATCHLAB_GUEST_ADDRESS"), HostKey: hostKey, Signer: signer}).Dial(t.Context())
+	conn, err := sshguest.New(config).Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

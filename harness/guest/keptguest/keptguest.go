@@ -1,0 +1,47 @@
+// Package keptguest reaches a guest that a run left running (`patchlab run --keep`), by what lies in its run directory.
+package keptguest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/patchlab/patchlab/harness/guest/sshguest"
+	"github.com/patchlab/patchlab/harness/rundir"
+)
+
+// Variable names the run directory of the real guest that VM tests talk to.
+const Variable = "PATCHLAB_KEPT_RUN"
+
+// Config tells how to connect to the guest that was kept in a run directory.
+func Config(dir string) (sshguest.Config, error) {
+	if dir == "" {
+		return sshguest.Config{}, errors.New("no run directory: keep a guest with `patchlab run --keep SCENARIO`, and name its " +
+			"run directory in " + Variable)
+	}
+	content, err := os.ReadFile(filepath.Join(dir, rundir.Kept))
+	if err != nil {
+		return sshguest.Config{}, fmt.Errorf("reading how to reach the guest: %w", err)
+	}
+	var kept rundir.KeptGuest
+	if err := json.Unmarshal(content, &kept); err != nil {
+		return sshguest.Config{}, fmt.Errorf("reading how to reach the guest: %w", err)
+	}
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(kept.HostKey))
+	if err != nil {
+		return sshguest.Config{}, fmt.Errorf("reading the guest's host key: %w", err)
+	}
+	private, err := os.ReadFile(filepath.Join(dir, rundir.Key))
+	if err != nil {
+		return sshguest.Config{}, fmt.Errorf("reading the guest's key: %w", err)
+	}
+	signer, err := ssh.ParsePrivateKey(private)
+	if err != nil {
+		return sshguest.Config{}, fmt.Errorf("reading the guest's key: %w", err)
+	}
+	return sshguest.Config{Address: kept.Address, HostKey: hostKey, Signer: signer, User: kept.User}, nil
+}
