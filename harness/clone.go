@@ -17,8 +17,13 @@ import (
 	"github.com/patchlab/patchlab/harness/wait"
 )
 
-// errDomainGone is the cause with which everything that waits for a guest ends when its hypervisor process is gone.
-var errDomainGone = errors.New("the domain's QEMU ended, without being asked to by patchlab")
+// The causes with which everything that waits for a guest ends because of its domain. Both are the lab's.
+var (
+	errDomainGone = errors.New("the domain's QEMU ended, without being asked to by patchlab")
+	// QEMU stops a guest whose write the host's disk cannot take; nobody else pauses one.
+	errDomainPaused = errors.New("the domain was paused by its QEMU, as happens when the host's disk is full: make room and " +
+		"run again")
+)
 
 // clone is a running copy of an image and the one connection to it.
 type clone struct {
@@ -75,8 +80,8 @@ func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.
 	watched, stop := watch(ctx, domain)
 	defer stop()
 	err = use(watched, c)
-	if cause := context.Cause(watched); err != nil && errors.Is(cause, errDomainGone) && ctx.Err() == nil {
-		return fmt.Errorf("%w (%w)", errDomainGone, err)
+	if cause := context.Cause(watched); err != nil && watched.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w (%w)", cause, err)
 	}
 	return err
 }
@@ -93,20 +98,24 @@ func (r *run) spec(order cloneOrder, access Access) hypervisor.DomainSpec {
 	}
 }
 
-// watch ends the returned context when the domain is not running any more: nobody waits for the dead.
+// watch ends the returned context when the domain does not run any more: nobody waits for the dead.
 func watch(ctx context.Context, domain hypervisor.Domain) (context.Context, context.CancelFunc) {
 	const interval = 2 * time.Second // a query costs a millisecond
 	watched, cancel := context.WithCancelCause(ctx)
 	go func() {
-		gone := wait.Until(watched, "the end of the domain", interval, func(ctx context.Context) (bool, error) {
+		cause := errDomainGone
+		stopped := wait.Until(watched, "the end of the domain", interval, func(ctx context.Context) (bool, error) {
 			state, err := domain.State(ctx)
 			if err != nil {
 				return errors.Is(err, hypervisor.ErrNotFound), nil // a hiccup is no proof: ask again
 			}
-			return state == hypervisor.StateOff || state == hypervisor.StateCrashed, nil
+			if state == hypervisor.StatePaused {
+				cause = errDomainPaused
+			}
+			return state != hypervisor.StateRunning, nil
 		})
-		if gone == nil {
-			cancel(errDomainGone)
+		if stopped == nil {
+			cancel(cause)
 		}
 	}()
 	return watched, func() { cancel(context.Canceled) }

@@ -96,6 +96,9 @@ func (r *run) test(ctx context.Context) (err error) {
 	if r.host, err = r.lab.Host(ctx); err != nil {
 		return err
 	}
+	if err := roomFor(r.dir.Path); err != nil {
+		return err
+	}
 	r.bounds = bounds(r.lab.Timeouts, r.scenario.Timeouts, r.host.Accelerator.Slowness)
 	r.result.Host = report.Host{
 		Accelerator: string(r.host.Accelerator.Best), Slowness: r.host.Accelerator.Slowness,

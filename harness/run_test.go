@@ -161,6 +161,18 @@ func TestWhateverGoesWrongGetsItsOutcome(t *testing.T) {
 			verdict.Testbed, "QEMU ended", "",
 		},
 		{
+			"the host's disk is full while the increment installs",
+			func(l *lab) {
+				l.onApply["good"] = func(s *server) {
+					s.guest.Down()
+					if err := l.driver.Pause(s.spec.Name); err != nil {
+						l.t.Error(err)
+					}
+				}
+			},
+			verdict.Testbed, "the host's disk is full", "",
+		},
+		{
 			"QEMU is killed during the reboot",
 			func(l *lab) {
 				l.bootsAgain = func(s *server) bool {

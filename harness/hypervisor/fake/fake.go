@@ -88,6 +88,19 @@ func (d *Driver) Kill(name string) error {
 	return nil
 }
 
+// Pause stops a running domain as QEMU does by itself when the host has no room for what the guest writes. It returns an
+// error that wraps [hypervisor.ErrNotFound] if there is no such domain.
+func (d *Driver) Pause(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m, ok := d.machines[name]
+	if !ok {
+		return fmt.Errorf("pausing %s: %w", name, hypervisor.ErrNotFound)
+	}
+	m.state = hypervisor.StatePaused
+	return nil
+}
+
 // begin is the first thing that every operation does: it fails when the context has ended or a fault is due, else it
 // returns with the lock held.
 func (d *Driver) begin(ctx context.Context, op Op, what string) error {
