@@ -68,16 +68,16 @@ func (r *run) sumUp() {
 			r.result.Guilty = append(r.result.Guilty, f.Increment)
 		}
 	}
+	r.result.Counts.Facts = r.known.Baseline.Len()
 	for _, d := range r.judge.Last() {
 		switch d.Class {
 		case drift.Expected:
 			r.result.Counts.Expected++
-		case drift.Volatile:
-			r.result.Counts.Volatile++
 		case drift.Allowed:
 			r.result.Counts.Allowed++
 		case drift.Finding, drift.Unclassed:
 			r.result.Counts.Findings++
+		case drift.Volatile: // see report.Counts
 		}
 	}
 	for _, p := range r.movedPackages() {

@@ -93,7 +93,6 @@ func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fac
 		p.note("the probe could not read everything: %s: %s", n.Kind, n.Error)
 	}
 	p.note("%d facts", document.Facts.Len())
-	r.result.Counts.Facts = document.Facts.Len()
 	return document.Facts, r.writeFacts(name, document.Facts)
 }
 

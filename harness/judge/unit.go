@@ -166,6 +166,13 @@ func reenabled(_ *hearing, u unit) (verdict.Finding, bool) {
 	return f, true
 }
 
+// onlySubMoved: listening or running, waiting or running: what an idle unit does at the moment is chance.
+func (u unit) onlySubMoved() bool {
+	_, was := u.Was["sub"]
+	_, is := u.Is["sub"]
+	return was && is && len(u.Was) == 1 && len(u.Is) == 1
+}
+
 func state(f fact.Fact) string {
 	for _, name := range []string{"enabled", "load"} {
 		if value := f.Attribute(name); value != "" && value != "loaded" {
@@ -192,6 +199,8 @@ func (u unit) harmless() ruling {
 		return expected("it starts at boot, and runs now")
 	case !up(u.was) && !up(u.is):
 		return volatile("it is not up, as before")
+	case u.onlySubMoved():
+		return volatile("it is up, as before")
 	default:
 		return expected("it is up, as before")
 	}
