@@ -123,10 +123,12 @@ func runOne(ctx context.Context, env *environment, runner runner, s scenario.Sce
 	endOfProgress()
 	code := result.Outcome.ExitCode()
 	if err != nil {
-		var nothing *patch.NothingError
+		if nothing, ok := errors.AsType[*patch.NothingError](err); ok {
+			// There is no verdict to show: neither the patch nor the lab did anything wrong.
+			env.notice(fmt.Sprintf("%s: %v (evidence: %s)", s.Name, nothing, result.RunDir))
+			return verdict.ExitUsage
+		}
 		switch {
-		case errors.As(err, &nothing):
-			code = verdict.ExitUsage
 		case ctx.Err() != nil:
 			code = verdict.Interrupted.ExitCode()
 		default:
