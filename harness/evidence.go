@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/patchlab/patchlab/harness/drift"
 	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/judge"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/verdict"
@@ -24,8 +26,10 @@ type witness struct {
 	diffs map[fact.Key]string // changed file -> its diff
 }
 
-// judgeAt judges a boundary whose facts are in the named file, and keeps the diffs of changed texts.
-func (r *run) judgeAt(b judge.Boundary, capture string) error {
+// judgeAt judges a boundary whose facts are in the named file, and keeps the diffs of changed texts, and the journal when
+// there is something to explain.
+func (r *run) judgeAt(ctx context.Context, c *clone, b judge.Boundary, capture string) error {
+	before := len(r.judge.Findings())
 	if r.witness.facts == nil {
 		r.witness = witness{facts: map[string]string{}, diffs: map[fact.Key]string{}}
 	}
@@ -37,7 +41,23 @@ func (r *run) judgeAt(b judge.Boundary, capture string) error {
 			return err
 		}
 	}
-	return nil
+	if len(r.judge.Findings()) <= before {
+		return nil
+	}
+	return r.keepJournal(ctx, c, capture)
+}
+
+// keepJournal keeps what the guest's journal says of this boot. A guest that cannot tell is no fault of the run: the
+// findings stand on the facts.
+func (r *run) keepJournal(ctx context.Context, c *clone, capture string) error {
+	ctx, cancel := context.WithTimeout(ctx, r.bounds.Command)
+	defer cancel()
+	const most = "5000" // lines: a boot of a small server writes under a thousand
+	result, err := c.conn.Run(ctx, guest.Command{Line: "journalctl --boot --no-pager --output=short-monotonic --lines=" + most})
+	if err != nil || result.ExitCode != 0 {
+		return nil // see above
+	}
+	return r.dir.Write(filepath.Join(rundir.Journal, capture+".log"), result.Stdout)
 }
 
 // writeDiff keeps what changed in a text file. Files that not everybody may read have no text in the facts.
@@ -83,6 +103,10 @@ func (r *run) prove(findings []verdict.Finding) {
 			continue
 		}
 		findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: file})
+		journal := filepath.Join(rundir.Journal, strings.TrimSuffix(filepath.Base(file), ".json")+".log")
+		if f.Subject.Kind == fact.KindUnit && r.dir.Has(journal) {
+			findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: journal})
+		}
 		if diff, has := r.witness.diffs[f.Subject]; has {
 			findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: diff})
 		}

@@ -195,6 +195,7 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	s.put("port", "tcp/*:80", "unit", "nginx.service", "executable", "/usr/sbin/nginx")
 	s.put("kernel", "running", "release", "6.1")
 	s.guest.OnPrefix("test -x /run/patchlab/probe-", guesttest.Says(""))
+	s.guest.OnPrefix("journalctl --boot", guesttest.Says("[    1.0] systemd[1]: Started nginx.service.\n"))
 	s.guest.OnPrefix("rm -rf -- ", guesttest.Says(""))
 	s.guest.OnPrefix("systemctl restart", s.reply(func() string { l.onRestart(s); return "" }))
 	s.guest.On("systemctl reboot", s.reply(s.reboot))

@@ -27,7 +27,7 @@ func (r *run) reboot(ctx context.Context, c *clone, mode scenario.Reboot) error 
 		if r.facts, err = r.capture(ctx, c, p, "reboot-"+string(mode)); err != nil {
 			return err
 		}
-		return r.judgeAt(judge.Boundary{Phase: "reboot", Rebooted: true, Facts: r.facts}, "reboot-"+string(mode))
+		return r.judgeAt(ctx, c, judge.Boundary{Phase: "reboot", Rebooted: true, Facts: r.facts}, "reboot-"+string(mode))
 	})
 }
 

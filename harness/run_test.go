@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -324,6 +325,11 @@ func TestEveryFindingOfAFactCarriesItsEvidence(t *testing.T) {
 		for _, f := range result.Findings {
 			if len(f.Evidence) == 0 {
 				t.Errorf("%s has no evidence", f.ID)
+			}
+			if f.Subject.Kind == fact.KindUnit && !slices.ContainsFunc(f.Evidence, func(e verdict.Evidence) bool {
+				return e.File == "journal/apply-bad.log"
+			}) {
+				t.Errorf("%s does not point at the journal: %v", f.ID, f.Evidence)
 			}
 			for _, e := range f.Evidence {
 				content, err := os.ReadFile(filepath.Join(result.RunDir, e.File))

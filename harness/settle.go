@@ -29,7 +29,7 @@ func (r *run) settle(ctx context.Context, c *clone, increment scenario.Increment
 		RestartsPending: len(r.scenario.Reboot) > 0 && execute,
 	}
 	if !execute || len(plan.Units) == 0 {
-		return r.judgeAt(boundary, "apply-"+increment.Name)
+		return r.judgeAt(ctx, c, boundary, "apply-"+increment.Name)
 	}
 	return r.phase("settle", increment.Name, func(p *phase) error {
 		if err := r.restart(ctx, c, p, plan, increment); err != nil {
@@ -41,7 +41,7 @@ func (r *run) settle(ctx context.Context, c *clone, increment scenario.Increment
 		}
 		boundary.Facts = r.facts
 		boundary.RestartsPending = false
-		return r.judgeAt(boundary, "settle-"+increment.Name)
+		return r.judgeAt(ctx, c, boundary, "settle-"+increment.Name)
 	})
 }
 
