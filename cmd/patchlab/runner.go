@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/timing"
 )
 
 // runner executes a scenario. An error means that nothing could be tested at all.
@@ -21,6 +23,28 @@ func (e *environment) runner() (runner, func() error) {
 		if err != nil {
 			return report.Result{}, err
 		}
-		return harness.Run(ctx, lab, request.Scenario, harness.RunOptions{Sink: request.Sink, Keep: request.Keep})
+		result, err := harness.Run(ctx, lab, request.Scenario, harness.RunOptions{Sink: request.Sink, Keep: request.Keep})
+		if slices.ContainsFunc(result.Phases, leftBehind) {
+			e.clearUp(context.WithoutCancel(ctx))
+		}
+		return result, err
 	}, closing
+}
+
+// leftBehind is a clone that could not be taken away, because its libvirt was gone.
+func leftBehind(p report.Phase) bool { return p.Name == "teardown" && p.Status == "failed" }
+
+// clearUp does over a connection of its own what a run could not do over its own.
+func (e *environment) clearUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, timing.Default().Cleanup)
+	defer cancel()
+	host, err := e.openHost(ctx, e.notice)
+	if err != nil {
+		e.notice("a clone was left behind; `patchlab gc` removes it: " + err.Error())
+		return
+	}
+	e.sweep(ctx, host.Driver, e.notice)
+	if err := host.Driver.Close(); err != nil {
+		e.notice("closing the hypervisor: " + err.Error())
+	}
 }
