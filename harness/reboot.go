@@ -23,10 +23,10 @@ func (r *run) reboot(ctx context.Context, c *clone, mode scenario.Reboot) error 
 		if err != nil {
 			return r.diagnose(ctx, c, mode, mark, took, err)
 		}
-		r.booted(string(mode), took, c)
 		if r.facts, err = r.capture(ctx, c, p, "reboot-"+string(mode)); err != nil {
 			return err
 		}
+		r.booted(string(mode), took, c)
 		return r.judgeAt(ctx, c, judge.Boundary{Phase: "reboot", Rebooted: true, Facts: r.facts}, "reboot-"+string(mode))
 	})
 }
@@ -83,7 +83,7 @@ func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, mark
 	return nil
 }
 
-// booted records a boot that settled.
+// booted records a boot that settled, with the kernel that the facts taken in it name.
 func (r *run) booted(mode string, took float64, c *clone) {
 	entry := ""
 	if f, ok := r.facts.Get(fact.KindKernel, "running"); ok {

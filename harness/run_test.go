@@ -90,6 +90,25 @@ func TestADisabledServiceIsFoundBeforeTheRebootAndLostAfterIt(t *testing.T) {
 	})
 }
 
+func TestABootNamesTheKernelThatItRan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.onApply["kernel"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
+		lab.onReboot = func(s *server) {
+			if s.patched {
+				s.set("running", "release", "6.2")
+			}
+		}
+		var entries []string
+		for _, b := range lab.run(scripted("kernel")).Boots {
+			entries = append(entries, b.Mode+" "+b.Entry)
+		}
+		if diff := cmp.Diff([]string{"start 6.1", "clean 6.2"}, entries); diff != "" {
+			t.Errorf("boots (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestStaleProcessesAreRestartedAndLookedAtAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lab := newLab(t)
