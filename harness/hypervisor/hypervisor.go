@@ -54,6 +54,25 @@ type Screenshotter interface {
 	Screenshot(ctx context.Context) ([]byte, error)
 }
 
+// ErrNoAgent is returned by [AgentCaller.CallAgent] while no guest agent answers: it is not installed, not running yet, or the
+// guest hangs.
+var ErrNoAgent = errors.New("no guest agent answers")
+
+// AgentCaller is a domain that carries commands to the QEMU guest agent, which needs no network in the guest.
+type AgentCaller interface {
+	// CallAgent hands one JSON command ({"execute": ..., "arguments": ...}) to the guest's agent and returns its whole JSON
+	// answer ({"return": ...}), which the guest wrote: it is not to be trusted. It returns an error that wraps [ErrNoAgent] if
+	// nobody answers within a few seconds or by the end of ctx, and an [*AgentError] if the agent refuses the command.
+	CallAgent(ctx context.Context, command []byte) ([]byte, error)
+}
+
+// AgentError is the guest agent's own refusal of a command.
+type AgentError struct {
+	Class, Description string
+}
+
+func (e *AgentError) Error() string { return fmt.Sprintf("the guest agent refuses: %s", e.Description) }
+
 // State of a domain.
 type State int
 
@@ -121,6 +140,10 @@ type DomainSpec struct {
 	VCPUs       int
 
 	Disk Disk
+	// Variables are the EFI variables; EFI only.
+	Variables Variables
+	// Seed is an ISO 9660 file that the guest sees as a read-only CD, such as cloud-init's NoCloud data; may be empty.
+	Seed string
 	// Console is the file on the host that receives everything the guest writes to its first serial port, over
 	// all its boots. The driver creates it.
 	Console string
@@ -142,4 +165,10 @@ type Disk struct {
 	// Backing is the read-only image below. With it, Path is a new overlay that Define makes and Undefine removes;
 	// without it, Path exists already and stays.
 	Backing string
+}
+
+// Variables are the memory in which EFI firmware keeps its settings and boot entries, a raw file.
+type Variables struct {
+	Path string // the clone's own file: Define makes it as a copy of From, Undefine removes it
+	From string // the image's file, or the firmware's empty one; never written to
 }
