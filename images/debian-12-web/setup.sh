@@ -12,3 +12,5 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 
 chmod 0600 /etc/ssl/private/web.key
 nginx -t
 systemctl restart nginx
+
+systemctl enable --now echo.socket
