@@ -142,7 +142,8 @@ type DomainSpec struct {
 	Disk Disk
 	// Variables are the EFI variables; EFI only.
 	Variables Variables
-	// Seed is an ISO 9660 file that the guest sees as a read-only CD, such as cloud-init's NoCloud data; may be empty.
+	// Seed is an ISO 9660 file that the guest sees as a read-only CD, such as cloud-init's NoCloud data; may be empty. It is
+	// the caller's: Define fails without it, and nobody but the caller removes it.
 	Seed string
 	// Console is the file on the host that receives everything the guest writes to its first serial port, over
 	// all its boots. The driver creates it.

@@ -50,8 +50,10 @@ func failedDefineLeavesNothing(f fixture) {
 	withoutDisk.Disk.Backing = ""
 	withoutDirectory := f.spec()
 	withoutDirectory.Console = filepath.Join(f.dir, "no-such-directory", "console.log")
+	withoutSeed := f.spec()
+	withoutSeed.Seed = filepath.Join(f.dir, "no-such-seed.iso")
 	for what, spec := range map[string]hypervisor.DomainSpec{
-		"backing image": withoutBacking, "disk": withoutDisk, "directory for the console": withoutDirectory,
+		"backing image": withoutBacking, "disk": withoutDisk, "directory for the console": withoutDirectory, "seed": withoutSeed,
 	} {
 		if _, err := f.driver.Define(t.Context(), spec); err == nil {
 			t.Errorf("defining without a %s succeeded", what)

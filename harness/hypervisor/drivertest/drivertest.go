@@ -56,6 +56,7 @@ func Run(t *testing.T, bench Bench) {
 		{"a killed domain is off, not an error", survivesKill},
 		{"a disk without backing stays", keepsOwnDisk},
 		{"the backing image is never written", keepsBacking},
+		{"a seed is read and stays", keepsSeed},
 		{"the console receives what the guest writes, over all boots", writesConsole},
 		{"two domains live at once", livesTwice},
 		{"a cancelled context leaves the driver usable", survivesCancel},

@@ -8,6 +8,7 @@ import (
 	"image/png"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -186,6 +187,25 @@ func keepsBacking(f fixture) {
 	if digest() != before {
 		t.Error("the backing image has changed")
 	}
+}
+
+func keepsSeed(f fixture) {
+	t := f.t
+	spec := f.spec()
+	spec.Seed = filepath.Join(f.dir, "seed.iso")
+	content := bytes.Repeat([]byte("seed"), 16<<10) // no file system: the guest at hand does not mount it
+	if err := os.WriteFile(spec.Seed, content, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	domain := f.start(t, spec)
+	f.wantConsole(t, spec, 1)
+	if err := domain.Undefine(t.Context()); err != nil {
+		t.Fatalf("undefining: %v", err)
+	}
+	if got, err := os.ReadFile(spec.Seed); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("the seed has changed, or has gone (%v)", err)
+	}
+	f.wantGone(t, spec)
 }
 
 func writesConsole(f fixture) {

@@ -141,6 +141,11 @@ func makeFiles(spec hypervisor.DomainSpec) error {
 	if _, err := os.Stat(disk); err != nil {
 		return fmt.Errorf("looking for the disk: %w", err)
 	}
+	if spec.Seed != "" {
+		if _, err := os.Stat(spec.Seed); err != nil {
+			return fmt.Errorf("looking for the seed: %w", err)
+		}
+	}
 	console, err := os.OpenFile(spec.Console, os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("creating the console's file: %w", err)

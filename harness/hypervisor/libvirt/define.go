@@ -114,6 +114,11 @@ func (f files) remove() error {
 // makeFiles makes the console and the overlay. It returns what it has made also when it fails.
 func (d *Driver) makeFiles(ctx context.Context, spec hypervisor.DomainSpec) (files, error) {
 	var made files
+	if spec.Seed != "" {
+		if _, err := os.Stat(spec.Seed); err != nil {
+			return made, fmt.Errorf("looking for the seed: %w", err)
+		}
+	}
 	console, err := os.OpenFile(spec.Console, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	switch {
 	case errors.Is(err, fs.ErrExist): // it goes on where an earlier domain stopped

@@ -24,6 +24,7 @@ const (
 	slotDisk   = 0x05
 	slotSerial = 0x06
 	slotRandom = 0x07
+	slotSCSI   = 0x08 // there for a seed only
 	slotNet    = 0x10
 )
 
@@ -127,7 +128,7 @@ func isPlain(value string) bool {
 
 func devices(spec hypervisor.DomainSpec) *libvirtxml.DomainDeviceList {
 	port := uint(0)
-	return &libvirtxml.DomainDeviceList{
+	list := &libvirtxml.DomainDeviceList{
 		Disks: []libvirtxml.DomainDisk{{
 			Device:  "disk",
 			Driver:  &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "qcow2", Cache: "writeback", Discard: "unmap"},
@@ -159,6 +160,23 @@ func devices(spec hypervisor.DomainSpec) *libvirtxml.DomainDeviceList {
 			Address: pciAddress(slotRandom),
 		}},
 	}
+	if spec.Seed != "" {
+		addSeed(list, spec.Seed)
+	}
+	return list
+}
+
+// addSeed puts a CD in. Its drive is SCSI over virtio: the kernels of cloud images have no driver for an IDE drive.
+func addSeed(list *libvirtxml.DomainDeviceList, iso string) {
+	list.Controllers = append(list.Controllers,
+		libvirtxml.DomainController{Type: "scsi", Model: "virtio-scsi", Address: pciAddress(slotSCSI)})
+	list.Disks = append(list.Disks, libvirtxml.DomainDisk{
+		Device:   "cdrom",
+		Driver:   &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "raw"},
+		Source:   &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: iso}},
+		Target:   &libvirtxml.DomainDiskTarget{Dev: "sda", Bus: "scsi"},
+		ReadOnly: &libvirtxml.DomainDiskReadOnly{},
+	})
 }
 
 func pciAddress(slot uint) *libvirtxml.DomainAddress {
@@ -196,7 +214,9 @@ func check(spec hypervisor.DomainSpec) error {
 			wrong = append(wrong, fmt.Errorf("%s %q: want an absolute path", what, path))
 		}
 	}
-	for what, path := range map[string]string{"backing image": spec.Disk.Backing, "kernel": spec.Kernel, "initrd": spec.Initrd} {
+	for what, path := range map[string]string{
+		"backing image": spec.Disk.Backing, "kernel": spec.Kernel, "initrd": spec.Initrd, "seed": spec.Seed,
+	} {
 		if path != "" && !filepath.IsAbs(path) {
 			wrong = append(wrong, fmt.Errorf("%s %q: want an absolute path", what, path))
 		}

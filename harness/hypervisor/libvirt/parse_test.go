@@ -188,12 +188,15 @@ func TestTheDomainsXML(t *testing.T) {
 
 	fast := goodSpec()
 	fast.Accelerator, fast.Credentials, fast.Disk.Backing = hypervisor.KVM, nil, ""
-	fast.Kernel, fast.CommandLine = "/k", "root=/dev/vda1"
+	fast.Kernel, fast.CommandLine, fast.Seed = "/k", "root=/dev/vda1", "/runs/r/seed.iso"
 	text, err = domainXML(fast)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`<domain type="kvm">`, `host-passthrough`, `<kernel>/k</kernel>`, `<cmdline>root=/dev/vda1</cmdline>`} {
+	for _, want := range []string{
+		`<domain type="kvm">`, `host-passthrough`, `<kernel>/k</kernel>`, `<cmdline>root=/dev/vda1</cmdline>`, `<disk type="file" device="cdrom">`,
+		`<source file="/runs/r/seed.iso"`, `<readonly>`, `model="virtio-scsi"`,
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is missing in\n%s", want, text)
 		}

@@ -17,7 +17,8 @@ func (d *Driver) checkReach(spec hypervisor.DomainSpec) error {
 	if d.owner == nil {
 		return nil
 	}
-	for _, path := range []string{spec.Disk.Path, spec.Console, spec.Disk.Backing, spec.Kernel, spec.Initrd} {
+	read := []string{spec.Disk.Backing, spec.Kernel, spec.Initrd, spec.Seed}
+	for _, path := range append([]string{spec.Disk.Path, spec.Console}, read...) {
 		if path == "" {
 			continue
 		}
@@ -30,7 +31,7 @@ func (d *Driver) checkReach(spec hypervisor.DomainSpec) error {
 			}
 		}
 	}
-	for _, path := range []string{spec.Disk.Backing, spec.Kernel, spec.Initrd} {
+	for _, path := range read {
 		if path == "" {
 			continue
 		}
