@@ -25,7 +25,7 @@ func (d *domain) Address(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", act, err)
 	}
-	return address, nil
+	return d.driver.place.reach(ctx, d.handle.Name, address)
 }
 
 // forwardedAddress finds the host's end of a forwarded port in what "info usernet" prints:

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
@@ -14,9 +12,9 @@ import (
 
 // domain is a handle on one of libvirt's.
 type domain struct {
-	driver  *Driver
-	handle  golibvirt.Domain
-	overlay string // removed by Undefine; empty for a disk that is not ours
+	driver *Driver
+	handle golibvirt.Domain
+	mark   metadata // what goes with it
 }
 
 // do makes a call that has no answer.
@@ -29,14 +27,22 @@ func (d *domain) do(ctx context.Context, act string, calls func(*golibvirt.Libvi
 
 // Start turns the domain on.
 func (d *domain) Start(ctx context.Context) error {
-	return d.do(ctx, "starting", func(l *golibvirt.Libvirt) error { return l.DomainCreate(d.handle) })
+	if err := d.do(ctx, "starting", func(l *golibvirt.Libvirt) error { return l.DomainCreate(d.handle) }); err != nil {
+		return err
+	}
+	d.driver.place.attend(d.handle.Name, d.mark)
+	return nil
 }
 
 // State asks for the state.
 func (d *domain) State(ctx context.Context) (hypervisor.State, error) {
-	return call(ctx, d.driver, "asking for the state of domain "+d.handle.Name, func(l *golibvirt.Libvirt) (hypervisor.State, error) {
+	state, err := call(ctx, d.driver, "asking for the state of domain "+d.handle.Name, func(l *golibvirt.Libvirt) (hypervisor.State, error) {
 		return readState(l, d.handle)
 	})
+	if err == nil && (state == hypervisor.StateOff || state == hypervisor.StateCrashed) {
+		err = d.driver.place.leave(ctx, d.handle.Name, d.mark)
+	}
+	return state, err
 }
 
 func readState(l *golibvirt.Libvirt, handle golibvirt.Domain) (hypervisor.State, error) {
@@ -73,7 +79,10 @@ func (d *domain) Destroy(ctx context.Context) error {
 	if errors.Is(err, hypervisor.ErrNotFound) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return d.driver.place.leave(ctx, d.handle.Name, d.mark)
 }
 
 // destroy returns nil for a domain that is off.
@@ -89,16 +98,14 @@ func destroy(l *golibvirt.Libvirt, handle golibvirt.Domain) error {
 	return nil
 }
 
-// Undefine destroys the domain, removes its overlay and makes libvirt forget it. In this order: as long as anything is
+// Undefine destroys the domain, removes its files and makes libvirt forget it. In this order: as long as anything is
 // left, the domain's metadata tells what.
 func (d *domain) Undefine(ctx context.Context) error {
 	if err := d.Destroy(ctx); err != nil {
 		return err
 	}
-	if d.overlay != "" {
-		if err := os.Remove(d.overlay); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing the overlay of domain %s: %w", d.handle.Name, err)
-		}
+	if err := d.driver.place.clear(ctx, d.handle.Name, d.mark); err != nil {
+		return err
 	}
 	return d.driver.undefine(ctx, d.handle)
 }

@@ -38,9 +38,9 @@ func translationCache() *libvirtxml.DomainFeatureTCG {
 	return &libvirtxml.DomainFeatureTCG{TBCache: &libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: 64}}
 }
 
-// domainXML renders a spec that [check] has accepted.
-func domainXML(spec hypervisor.DomainSpec) (string, error) {
-	mark, err := xml.Marshal(newMetadata(spec))
+// domainXML renders a spec that [check] has accepted, with the paths that QEMU sees.
+func domainXML(spec hypervisor.DomainSpec, owner metadata) (string, error) {
+	mark, err := xml.Marshal(owner)
 	if err != nil {
 		return "", fmt.Errorf("rendering the metadata of domain %s: %w", spec.Name, err)
 	}

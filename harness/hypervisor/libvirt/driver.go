@@ -40,7 +40,7 @@ type Owner struct {
 // Driver makes domains with one libvirt.
 type Driver struct {
 	endpoint endpoint
-	owner    *Owner
+	place    place
 	// lease is a connection that no call uses: a libvirt that ends itself when nobody needs it stays while it is open.
 	lease *connection
 	// cleanups are the ends of defines that were cut short.
@@ -57,7 +57,7 @@ func Connect(ctx context.Context, opts Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Driver{endpoint: endpoint, owner: opts.Owner, lease: lease}, nil
+	return &Driver{endpoint: endpoint, place: local{owner: opts.Owner}, lease: lease}, nil
 }
 
 // closePatience bounds how long Close waits for defines that were cut short.
@@ -76,6 +76,7 @@ func (d *Driver) Close() error {
 	case <-undone:
 	case <-ctx.Done():
 	}
+	d.place.close()
 	d.lease.close()
 	return nil
 }
@@ -145,6 +146,6 @@ func (d *Driver) Lookup(ctx context.Context, name string) (hypervisor.Domain, er
 		if err != nil {
 			return nil, err
 		}
-		return &domain{driver: d, handle: handle, overlay: meta.Overlay}, nil
+		return &domain{driver: d, handle: handle, mark: meta}, nil
 	})
 }

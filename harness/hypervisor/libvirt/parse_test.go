@@ -167,7 +167,7 @@ func TestCredentialsOfSeveralLinesAreEncoded(t *testing.T) {
 func TestTheDomainsXML(t *testing.T) {
 	t.Parallel()
 	emulated := goodSpec()
-	text, err := domainXML(emulated)
+	text, err := domainXML(emulated, newMetadata(emulated))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestTheDomainsXML(t *testing.T) {
 	fast := goodSpec()
 	fast.Accelerator, fast.Credentials, fast.Disk.Backing = hypervisor.KVM, nil, ""
 	fast.Kernel, fast.CommandLine, fast.Seed = "/k", "root=/dev/vda1", "/runs/r/seed.iso"
-	text, err = domainXML(fast)
+	text, err = domainXML(fast, newMetadata(fast))
 	if err != nil {
 		t.Fatal(err)
 	}

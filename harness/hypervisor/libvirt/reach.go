@@ -13,8 +13,8 @@ import (
 
 // checkReach tells in words what QEMU would report as "Permission denied" on start: files below a directory that the
 // user it runs as may not enter, such as root's home.
-func (d *Driver) checkReach(spec hypervisor.DomainSpec) error {
-	if d.owner == nil {
+func (l local) checkReach(spec hypervisor.DomainSpec) error {
+	if l.owner == nil {
 		return nil
 	}
 	read := []string{spec.Disk.Backing, spec.Kernel, spec.Initrd, spec.Seed}
@@ -23,7 +23,7 @@ func (d *Driver) checkReach(spec hypervisor.DomainSpec) error {
 			continue
 		}
 		for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-			if err := d.owner.may(dir, 1); err != nil {
+			if err := l.owner.may(dir, 1); err != nil {
 				return fmt.Errorf("%s is out of QEMU's reach: %w; keep images and runs where others may pass", path, err)
 			}
 			if dir == filepath.Dir(dir) {
@@ -35,7 +35,7 @@ func (d *Driver) checkReach(spec hypervisor.DomainSpec) error {
 		if path == "" {
 			continue
 		}
-		if err := d.owner.may(path, 4); err != nil {
+		if err := l.owner.may(path, 4); err != nil {
 			return fmt.Errorf("%s is out of QEMU's reach: %w; let others read it", path, err)
 		}
 	}

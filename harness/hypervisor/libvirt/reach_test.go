@@ -32,21 +32,21 @@ func TestADirectoryThatQEMUMayNotEnterIsNamed(t *testing.T) {
 		Disk:    hypervisor.Disk{Path: filepath.Join(open, "disk.qcow2")},
 		Console: filepath.Join(open, "console.log"),
 	}
-	driver := &Driver{owner: stranger()}
-	if err := driver.checkReach(spec); err != nil {
+	host := local{owner: stranger()}
+	if err := host.checkReach(spec); err != nil {
 		t.Errorf("all is within reach: %v", err)
 	}
 	below := spec
 	below.Console = filepath.Join(closed, "console.log")
-	if err := driver.checkReach(below); err == nil || !strings.Contains(err.Error(), "no access to "+closed) {
+	if err := host.checkReach(below); err == nil || !strings.Contains(err.Error(), "no access to "+closed) {
 		t.Errorf("below a closed directory: %v", err)
 	}
 	above := spec
 	above.Disk.Backing = image
-	if err := driver.checkReach(above); err == nil || !strings.Contains(err.Error(), "no access to "+image) {
+	if err := host.checkReach(above); err == nil || !strings.Contains(err.Error(), "no access to "+image) {
 		t.Errorf("above a closed image: %v", err)
 	}
-	if err := (&Driver{}).checkReach(above); err != nil {
+	if err := (local{}).checkReach(above); err != nil {
 		t.Errorf("QEMU that runs as ourselves: %v", err)
 	}
 }

@@ -1,0 +1,130 @@
+package libvirt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+)
+
+// local is the host that patchlab runs on: files are where the spec names them.
+type local struct {
+	owner *Owner // see [Options]
+}
+
+var _ place = local{}
+
+// furnish makes the console and the overlay.
+func (l local) furnish(ctx context.Context, spec hypervisor.DomainSpec) (furnished, error) {
+	made, err := l.makeFiles(ctx, spec)
+	if err != nil {
+		return furnished{}, errors.Join(err, made.remove())
+	}
+	undo := func(context.Context) error { return made.remove() }
+	return furnished{spec: spec, mark: newMetadata(spec), undo: undo}, nil
+}
+
+func (l local) clear(_ context.Context, name string, mark metadata) error {
+	if mark.Overlay == "" {
+		return nil
+	}
+	if err := os.Remove(mark.Overlay); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing the overlay of domain %s: %w", name, err)
+	}
+	return nil
+}
+
+func (local) attend(string, metadata) {}
+
+func (local) leave(context.Context, string, metadata) error { return nil }
+
+func (local) reach(_ context.Context, _, address string) (string, error) { return address, nil }
+
+func (local) close() {}
+
+// files are those that a define has made so far.
+type files []string
+
+func (f files) remove() error {
+	var failures []error
+	for _, path := range f {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failures = append(failures, fmt.Errorf("taking back a define: %w", err))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// makeFiles makes the console and the overlay. It returns what it has made also when it fails.
+func (l local) makeFiles(ctx context.Context, spec hypervisor.DomainSpec) (files, error) {
+	var made files
+	if spec.Seed != "" {
+		if _, err := os.Stat(spec.Seed); err != nil {
+			return made, fmt.Errorf("looking for the seed: %w", err)
+		}
+	}
+	console, err := os.OpenFile(spec.Console, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	switch {
+	case errors.Is(err, fs.ErrExist): // it goes on where an earlier domain stopped
+	case err != nil:
+		return made, fmt.Errorf("creating the console's file: %w", err)
+	default:
+		made = append(made, spec.Console)
+		if err := console.Close(); err != nil {
+			return made, fmt.Errorf("creating the console's file: %w", err)
+		}
+	}
+	if err := l.handOver(spec.Console); err != nil {
+		return made, err
+	}
+
+	if spec.Disk.Backing == "" {
+		if _, err := os.Stat(spec.Disk.Path); err != nil {
+			return made, fmt.Errorf("looking for the disk: %w", err)
+		}
+		return made, nil
+	}
+	// qemu-img would overwrite a disk that is there, perhaps under a running guest.
+	overlay, err := os.OpenFile(spec.Disk.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return made, fmt.Errorf("creating the overlay: %w", err)
+	}
+	made = append(made, spec.Disk.Path)
+	if err := overlay.Close(); err != nil {
+		return made, fmt.Errorf("creating the overlay: %w", err)
+	}
+	if err := createOverlay(ctx, spec.Disk); err != nil {
+		return made, err
+	}
+	return made, l.handOver(spec.Disk.Path)
+}
+
+func createOverlay(ctx context.Context, disk hypervisor.Disk) error {
+	var output bytes.Buffer
+	command := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk.Backing, disk.Path)
+	command.Stdout, command.Stderr = &output, &output
+	err := command.Run()
+	if ctx.Err() != nil {
+		return fmt.Errorf("creating an overlay on %s: %w", disk.Backing, context.Cause(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("creating an overlay on %s: %w: %s", disk.Backing, err, bytes.TrimSpace(output.Bytes()))
+	}
+	return nil
+}
+
+// handOver gives a file to the user that QEMU runs as.
+func (l local) handOver(path string) error {
+	if l.owner == nil {
+		return nil
+	}
+	if err := os.Chown(path, l.owner.UID, l.owner.GID); err != nil {
+		return fmt.Errorf("handing %s to the user %s, as whom QEMU runs: %w", path, l.owner.Name, err)
+	}
+	return nil
+}
