@@ -22,6 +22,7 @@ type Conn struct {
 	client *ssh.Client
 	link   *link
 	log    *commandLog
+	sudo   bool
 	slots  chan struct{} // one element for each running command
 	gone   chan struct{} // closed when the connection has ended
 
@@ -41,7 +42,7 @@ var errClosed = errors.New("it was closed on this side")
 
 func newConn(config Config, log *commandLog, link *link, client *ssh.Client) *Conn {
 	c := &Conn{
-		client: client, link: link, log: log,
+		client: client, link: link, log: log, sudo: config.Sudo,
 		slots: make(chan struct{}, maxSessions), gone: make(chan struct{}),
 	}
 	go func() {

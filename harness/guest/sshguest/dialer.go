@@ -31,6 +31,8 @@ type Config struct {
 	HostKey ssh.PublicKey // the only one accepted
 	Signer  ssh.Signer    // the key to log in with
 	User    string        // default root
+	// Sudo makes a user who is not root the administrator: everything goes through sudo, which must not ask for a password.
+	Sudo bool
 	// CommandLog, when set, receives one bounded and sanitised line for each command, put and get.
 	CommandLog io.Writer
 

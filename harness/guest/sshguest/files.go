@@ -91,6 +91,9 @@ var errNoSFTP = errors.New("no sftp subsystem")
 
 // sftp returns the connection's one SFTP client, which it makes at the first call.
 func (c *Conn) sftp(ctx context.Context) (*sftp.Client, error) {
+	if c.sudo {
+		return nil, errNoSFTP // it would see files as the user that logged in
+	}
 	c.filesMu.Lock()
 	defer c.filesMu.Unlock()
 	if c.files != nil {

@@ -40,6 +40,7 @@ func (c *Conn) run(ctx context.Context, command guest.Command) (guest.Result, er
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	e := newExecution(command, cancel)
+	e.sudo = c.sudo
 	done := make(chan error, 1)
 	go func() {
 		defer func() { <-c.slots }()
@@ -79,11 +80,14 @@ func (c *Conn) terminate(ctx context.Context, group int) {
 }
 
 // shellLine is what sshd hands to the user's login shell. The shell announces its process id, which is the one of the
-// process group too, since sshd has made it the leader of a session.
-func shellLine(command guest.Command) string {
+// process group too, since sshd has made it the leader of a session; sudo may make a child.
+func shellLine(command guest.Command, sudo bool) string {
 	line := command.Line
 	if command.User != "" {
 		line = "exec runuser -u " + shellQuote(command.User) + " -- sh -c " + shellQuote(command.Line)
+	}
+	if sudo {
+		line = "exec sudo -n -- /bin/sh -c " + shellQuote(line)
 	}
 	return "exec /bin/sh -c " + shellQuote("echo "+announcement+"$$; "+line)
 }
@@ -94,6 +98,7 @@ func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''
 // caller's any more.
 type execution struct {
 	command        guest.Command
+	sudo           bool
 	input          *gate
 	output         *gate
 	stdout, stderr capped
@@ -140,7 +145,7 @@ func (e *execution) perform(ctx context.Context, client *ssh.Client) error {
 			_ = stdin.Close()
 		}()
 	}
-	err = session.Run(shellLine(e.command))
+	err = session.Run(shellLine(e.command, e.sudo))
 	e.announced.flush()
 	return err
 }
