@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,14 +51,16 @@ func (h *hearing) portLost(d drift.Drift) ruling {
 	f := fault("PL201", d, "nothing listens on "+d.Key.Name+" any more")
 	if id, ok := h.found(unitKey(d.Was["unit"])); ok {
 		f.Cause = d.Was["unit"] + " held it (" + id + ")"
+	} else if others := h.portsOf(d.Was["unit"], drift.Added); others != "" {
+		f.Cause = d.Was["unit"] + " held it, and listens on " + others + " now"
 	}
 	return finding(f)
 }
 
 func (h *hearing) portAppeared(d drift.Drift) ruling {
-	if narrow, ok := h.widenedFrom(d); ok {
+	if narrow := h.widenedFrom(d.Key.Name); len(narrow) > 0 {
 		f := fault("PL203", d, "a port that only this machine could reach is open to the network: "+d.Key.Name)
-		f.Was, f.Is = narrow.Key.Name, d.Key.Name
+		f.Was, f.Is = strings.Join(narrow, ", "), d.Key.Name+", "+f.Is
 		return finding(f)
 	}
 	if h.movesByItself(d, drift.Removed) {
@@ -70,8 +73,23 @@ func (h *hearing) portAppeared(d drift.Drift) ruling {
 	}
 	if id, ok := h.found(unitKey(d.Is["unit"])); ok {
 		f.Cause = d.Is["unit"] + " opened it (" + id + ")"
+	} else if others := h.portsOf(d.Is["unit"], drift.Removed); others != "" {
+		f.Cause = d.Is["unit"] + " listened on " + others + " before"
 	}
 	return finding(f)
+}
+
+// portsOf lists the ports that a unit has lost or opened.
+func (h *hearing) portsOf(unit string, change drift.Change) string {
+	var names []string
+	for key, d := range h.drifts {
+		if _, _, _, inet := splitPort(key.Name); key.Kind == fact.KindPort && inet && unit != "" && d.Change == change &&
+			d.Was["unit"]+d.Is["unit"] == unit {
+			names = append(names, key.Name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 func (h *hearing) portChanged(d drift.Drift) ruling {
@@ -85,23 +103,26 @@ func (h *hearing) portChanged(d drift.Drift) ruling {
 }
 
 // widenedTo finds, for a loopback port that is gone, the same port open to more.
-func (h *hearing) widenedTo(d drift.Drift) (fact.Key, bool) {
+func (h *hearing) widenedTo(d drift.Drift) (wide fact.Key, found bool) {
 	for key, other := range h.drifts {
-		if key.Kind == fact.KindPort && other.Change == drift.Added && widens(d.Key.Name, key.Name) {
-			return key, true
+		if key.Kind == fact.KindPort && other.Change == drift.Added && widens(d.Key.Name, key.Name) &&
+			(!found || key.Compare(wide) < 0) {
+			wide, found = key, true
 		}
 	}
-	return fact.Key{}, false
+	return wide, found
 }
 
-// widenedFrom finds, for a new port, the loopback port that it was.
-func (h *hearing) widenedFrom(d drift.Drift) (drift.Drift, bool) {
+// widenedFrom finds, for a new port, the loopback ports that it was: mostly one for each family of addresses.
+func (h *hearing) widenedFrom(name string) []string {
+	var narrow []string
 	for key, other := range h.drifts {
-		if key.Kind == fact.KindPort && other.Change == drift.Removed && widens(key.Name, d.Key.Name) {
-			return other, true
+		if key.Kind == fact.KindPort && other.Change == drift.Removed && widens(key.Name, name) {
+			narrow = append(narrow, key.Name)
 		}
 	}
-	return drift.Drift{}, false
+	slices.Sort(narrow)
+	return narrow
 }
 
 func widens(before, after string) bool {

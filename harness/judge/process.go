@@ -5,8 +5,6 @@ import (
 
 	"github.com/patchlab/patchlab/harness/drift"
 	"github.com/patchlab/patchlab/harness/fact"
-	"github.com/patchlab/patchlab/harness/scenario"
-	"github.com/patchlab/patchlab/harness/verdict"
 )
 
 // splitProcess takes the name of a process fact apart: its unit and its executable.
@@ -56,27 +54,4 @@ func (h *hearing) stillUp(unit string) bool {
 	}
 	f, found := h.Facts.Get(fact.KindUnit, unit)
 	return found && up(f)
-}
-
-// ruleStale: processes that still run what the candidate replaced.
-func (h *hearing) ruleStale(d drift.Drift) ruling {
-	if d.Change != drift.Added {
-		return expected("no longer stale")
-	}
-	parts := strings.SplitN(d.Key.Name, " ", 3)
-	unit := parts[0]
-	if h.RestartsPending && h.base.Restart != scenario.RestartNone {
-		return expected("to be restarted")
-	}
-	id, severity := "PL601", verdict.Error
-	title := unit + " still runs files that were replaced"
-	switch {
-	case h.restarted[unit]:
-		id, title = "PL602", unit+" still runs replaced files after its restart"
-	case h.base.Restart != scenario.RestartNone && !h.Rebooted:
-		severity = verdict.Warning // told as a reason to reboot; an error if it survives that
-	}
-	f := statement(severity, id, d, title)
-	f.Cause = strings.Join(parts[1:], " maps deleted ")
-	return finding(f)
 }
