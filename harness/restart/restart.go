@@ -41,7 +41,7 @@ var unrestartable = map[string]string{
 	"sddm.service":            "its restart ends the graphical sessions",
 }
 
-// Advise reads the stale processes of a set of facts.
+// Advise reads the stale processes of a set of facts, and whether another kernel waits for a reboot.
 func Advise(facts fact.Set) Plan {
 	reasons := map[string][]string{}
 	for _, stale := range facts.OfKind(fact.KindStale) {
@@ -58,8 +58,22 @@ func Advise(facts fact.Set) Plan {
 	for name, why := range reasons {
 		plan.add(Unit{Name: name, Reason: summary(why)})
 	}
+	if reason := otherKernel(facts); reason != "" {
+		plan.Reboot = append(plan.Reboot, reason)
+	}
 	plan.sort()
 	return plan
+}
+
+// otherKernel says that the next boot starts another kernel than the one that runs: no restart brings that one in.
+func otherKernel(facts fact.Set) string {
+	running, _ := facts.Get(fact.KindKernel, "running")
+	next, _ := facts.Get(fact.KindKernel, "default")
+	from, to := running.Attribute("release"), next.Attribute("release")
+	if from == "" || to == "" || from == to {
+		return ""
+	}
+	return "kernel " + from + " runs until the reboot, which starts " + to
 }
 
 // All plans the restart of every service that runs and can be restarted.

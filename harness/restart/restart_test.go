@@ -42,6 +42,21 @@ func TestAdviceRestartsTheManagerFirstAndTheWayInLast(t *testing.T) {
 	}
 }
 
+func TestAKernelThatDoesNotRunYetNeedsAReboot(t *testing.T) {
+	kernel := func(name, release string) fact.Fact {
+		return fact.Fact{Kind: fact.KindKernel, Name: name, Attributes: map[string]string{"release": release}}
+	}
+	plan := restart.Advise(fact.NewSet(kernel("running", "6.1.0-50"), kernel("default", "6.1.0-51")))
+	want := restart.Plan{Reboot: []string{"kernel 6.1.0-50 runs until the reboot, which starts 6.1.0-51"}}
+	if diff := cmp.Diff(want, plan); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	same := restart.Advise(fact.NewSet(kernel("running", "6.1.0-50"), kernel("default", "6.1.0-50")))
+	if diff := cmp.Diff(restart.Plan{}, same); diff != "" {
+		t.Errorf("plan of the same kernel (-want +got):\n%s", diff)
+	}
+}
+
 func TestNothingStaleNeedsNothing(t *testing.T) {
 	if diff := cmp.Diff(restart.Plan{}, restart.Advise(fact.NewSet())); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
