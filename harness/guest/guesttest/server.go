@@ -38,6 +38,8 @@ type ServerOptions struct {
 	WithoutSFTP bool
 	// Deaf makes the server ignore every request of a connection after the login, like a guest that hangs.
 	Deaf bool
+	// Authorized may log in besides [Server.Key], if it is set.
+	Authorized ssh.PublicKey
 	// WithoutListener leaves only [Server.Serve], for connections that the test makes itself.
 	WithoutListener bool
 }
@@ -52,7 +54,9 @@ func NewServer(tb testing.TB, options ServerOptions) *Server {
 	s := &Server{HostKey: hostKey.PublicKey(), Key: key, options: options, groups: map[int]struct{}{}}
 	s.config = &ssh.ServerConfig{
 		PublicKeyCallback: func(_ ssh.ConnMetadata, offered ssh.PublicKey) (*ssh.Permissions, error) {
-			if !slices.Equal(offered.Marshal(), key.PublicKey().Marshal()) {
+			known := slices.Equal(offered.Marshal(), key.PublicKey().Marshal()) ||
+				options.Authorized != nil && slices.Equal(offered.Marshal(), options.Authorized.Marshal())
+			if !known {
 				return nil, errors.New("unknown key")
 			}
 			return &ssh.Permissions{}, nil
