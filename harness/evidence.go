@@ -22,8 +22,8 @@ const mostDiffs = 500
 
 // witness remembers where the proof of a finding lies.
 type witness struct {
-	facts map[string]string   // "PHASE INCREMENT" and PHASE -> file of the facts
-	diffs map[fact.Key]string // changed file -> its diff
+	facts map[string]string             // "PHASE INCREMENT" and PHASE -> file of the facts
+	diffs map[fact.Key]verdict.Evidence // changed file -> its diff
 }
 
 // judgeAt judges a boundary whose facts are in the named file, and keeps the diffs of changed texts, and the journal when
@@ -31,7 +31,7 @@ type witness struct {
 func (r *run) judgeAt(ctx context.Context, c *clone, b judge.Boundary, capture string) error {
 	before := len(r.judge.Findings())
 	if r.witness.facts == nil {
-		r.witness = witness{facts: map[string]string{}, diffs: map[fact.Key]string{}}
+		r.witness = witness{facts: map[string]string{}, diffs: map[fact.Key]verdict.Evidence{}}
 	}
 	file := filepath.Join(rundir.Facts, capture+".json")
 	r.witness.facts[b.Phase+" "+b.Increment] = file
@@ -72,8 +72,25 @@ func (r *run) writeDiff(d drift.Drift) error {
 		return nil
 	}
 	name := filepath.Join(rundir.Diffs, safeName(d.Key.Name)+".diff")
-	r.witness.diffs[d.Key] = name
+	r.witness.diffs[d.Key] = verdict.Evidence{File: name, Lines: changedLines(diff)}
 	return r.dir.Write(name, []byte(diff))
+}
+
+// changedLines quotes what a diff takes away and adds, without its headers: enough to see what is lost.
+func changedLines(diff string) []string {
+	const most = 8
+	var lines []string
+	hunks := diff[max(0, strings.Index(diff, "\n@@")):]
+	for line := range strings.Lines(hunks) {
+		if line[0] != '-' && line[0] != '+' {
+			continue
+		}
+		if len(lines) == most {
+			return append(lines, "...")
+		}
+		lines = append(lines, strings.TrimRight(line, "\n"))
+	}
+	return lines
 }
 
 // safeName makes a name for a host's file of a guest's path. It keeps what reads well; the digest keeps it unique.
@@ -108,7 +125,7 @@ func (r *run) prove(findings []verdict.Finding) {
 			findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: journal})
 		}
 		if diff, has := r.witness.diffs[f.Subject]; has {
-			findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: diff})
+			findings[i].Evidence = append(findings[i].Evidence, diff)
 		}
 	}
 }

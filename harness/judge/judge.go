@@ -96,6 +96,9 @@ func (j *Judge) rot() []verdict.Finding {
 func asOldRot(f verdict.Finding) verdict.Finding {
 	f.Cause = "the unpatched guest shows it as well (" + f.ID + "): the patch is not to blame"
 	f.ID, f.Severity, f.OldRot = "PL108", verdict.Warning, true
+	if entry, known := verdict.Lookup(f.ID); known {
+		f.Remedy = entry.Remedy // what mends the fault depends on who made it: an administrator, long ago
+	}
 	return f
 }
 

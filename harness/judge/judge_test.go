@@ -13,6 +13,7 @@ import (
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/judge"
 	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/verdict"
 )
 
 // f makes a fact from "key value" pairs.
@@ -337,6 +338,9 @@ func TestWhatTheUnpatchedControlBreaksIsOldRot(t *testing.T) {
 	var got []string
 	for _, f := range j.Findings() {
 		got = append(got, f.ID+" "+f.Subject.Name+" blamed="+map[bool]string{true: "yes", false: "no"}[f.Blamed()])
+		if entry, _ := verdict.Lookup(f.ID); f.Remedy != entry.Remedy {
+			t.Errorf("the remedy of %s is %q, not its own", f.ID, f.Remedy)
+		}
 	}
 	want := []string{"PL103 nginx.service blamed=yes", "PL108 cron.service blamed=no"}
 	if diff := cmp.Diff(want, got); diff != "" {
