@@ -50,11 +50,15 @@ type cloneOrder struct {
 // a clock of its own). The context that use gets ends when the domain does.
 func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.Context, *clone) error) (err error) {
 	began := r.lab.Now()
-	access, err := r.lab.NewAccess()
+	access, err := r.lab.NewAccess(r.image.Access)
 	if err != nil {
 		return fmt.Errorf("making the clone's key: %w", err)
 	}
-	domain, err := r.host.Driver.Define(ctx, r.spec(order, access))
+	spec, err := r.spec(order, access)
+	if err != nil {
+		return err
+	}
+	domain, err := r.host.Driver.Define(ctx, spec)
 	if err != nil {
 		return fmt.Errorf("defining the clone: %w", err)
 	}
@@ -86,16 +90,17 @@ func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.
 	return err
 }
 
-func (r *run) spec(order cloneOrder, access Access) hypervisor.DomainSpec {
-	return hypervisor.DomainSpec{
+func (r *run) spec(order cloneOrder, access Access) (hypervisor.DomainSpec, error) {
+	spec := hypervisor.DomainSpec{
 		Name:  "patchlab-" + r.dir.ID + "-" + order.purpose,
 		RunID: r.dir.ID, RunDir: r.dir.Path,
 		Firmware: r.image.Firmware, Accelerator: r.host.Accelerator.Best,
 		MemoryMiB: r.image.MemoryMiB, VCPUs: r.image.VCPUs,
 		Disk:    hypervisor.Disk{Path: order.overlay, Backing: r.image.Disk},
 		Console: order.console, MAC: r.image.MAC,
-		Credentials: map[string]string{"ssh.authorized_keys.root": access.AuthorizedKey},
 	}
+	err := r.image.Access.HandOver(access.AuthorizedKey, r.dir.File("seed-"+order.purpose+".iso"), &spec)
+	return spec, err
 }
 
 // watch ends the returned context when the domain does not run any more: nobody waits for the dead.
@@ -148,11 +153,16 @@ func (c *clone) remove(ctx context.Context, dir *rundir.Dir) error {
 
 // keep leaves the guest running, and in the run directory what is needed to reach it.
 func (r *run) keep(c *clone) error {
-	content, err := json.MarshalIndent(rundir.KeptGuest{Address: c.address, HostKey: r.image.HostKey, User: "root"}, "", "  ")
+	content, err := json.MarshalIndent(rundir.KeptGuest{Address: c.address, HostKey: r.image.HostKey, User: r.image.Access.Login()}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("keeping the guest: %w", err)
 	}
-	if err := os.WriteFile(r.dir.File(rundir.Key), c.access.PrivateKey, 0o600); err != nil {
+	if own := r.image.Access.KeyFile; own != "" {
+		err = os.Symlink(own, r.dir.File(rundir.Key)) // somebody's key is not for us to copy
+	} else {
+		err = os.WriteFile(r.dir.File(rundir.Key), c.access.PrivateKey, 0o600)
+	}
+	if err != nil {
 		return fmt.Errorf("keeping the guest's key: %w", err)
 	}
 	return r.dir.Write(rundir.Kept, append(content, '\n'))

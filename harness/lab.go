@@ -25,8 +25,8 @@ type Lab struct {
 	// Image opens a verified image by its name, and holds it until it is released: nobody may take a disk away from
 	// under its clones.
 	Image func(ctx context.Context, name string) (opened image.Image, release func() error, err error)
-	// NewAccess makes the key of one clone and the way to connect with it.
-	NewAccess func() (Access, error)
+	// NewAccess makes the key of one clone, or takes the image's own, and the way to connect with it.
+	NewAccess func(way image.Access) (Access, error)
 	// Mirror finds the host's package mirror; it is asked only when an increment needs packages.
 	Mirror func(ctx context.Context) (mirror.Mirror, error)
 	Suites Suites

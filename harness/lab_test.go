@@ -92,7 +92,7 @@ func (l *lab) lab() harness.Lab {
 				MemoryMiB: 256, VCPUs: 1, Release: "bookworm", MAC: "52:54:00:00:00:01",
 			}, func() error { l.held--; return nil }, nil
 		},
-		NewAccess: func() (harness.Access, error) {
+		NewAccess: func(image.Access) (harness.Access, error) {
 			return harness.Access{AuthorizedKey: "ssh-ed25519 AAAA", Dialer: l.dialer}, nil
 		},
 		Mirror:   func(context.Context) (mirror.Mirror, error) { return mirror.Mirror{}, mirror.ErrNone },

@@ -103,7 +103,7 @@ func (e *environment) buildOn(ctx context.Context, builder *image.Builder, m man
 
 // imageKey gives an image build's boots what runs give their clones.
 func imageKey() (image.Key, error) {
-	access, err := newAccess()
+	access, err := newAccess(image.Access{})
 	return image.Key{AuthorizedKey: access.AuthorizedKey, Dialer: access.Dialer}, err
 }
 

@@ -3,18 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/gc"
-	"github.com/patchlab/patchlab/harness/guest"
-	"github.com/patchlab/patchlab/harness/guest/sshguest"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 	"github.com/patchlab/patchlab/harness/hypervisor/private"
@@ -126,26 +121,4 @@ func (e *environment) lab(open func(context.Context) (harness.Host, error), scen
 		CacheDir:  e.Dirs.Cache,
 		Now:       time.Now,
 	}, nil
-}
-
-// newAccess makes a key that one clone accepts and no other.
-func newAccess() (harness.Access, error) {
-	signer, authorized, pem, err := sshguest.GenerateKey()
-	if err != nil {
-		return harness.Access{}, err
-	}
-	return harness.Access{
-		AuthorizedKey: authorized, PrivateKey: pem,
-		Dialer: func(address, hostKey string, log io.Writer) (guest.Dialer, error) {
-			return dialer(address, hostKey, signer, log)
-		},
-	}, nil
-}
-
-func dialer(address, hostKey string, signer ssh.Signer, log io.Writer) (guest.Dialer, error) {
-	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(hostKey))
-	if err != nil {
-		return nil, fmt.Errorf("reading the guest's host key: %w", err)
-	}
-	return sshguest.New(sshguest.Config{Address: address, HostKey: key, Signer: signer, CommandLog: log}), nil
 }

@@ -1,6 +1,10 @@
 package image
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+)
 
 // Way is how a clone's key gets into the guest.
 type Way string
@@ -39,6 +43,30 @@ func (a Access) withDefaults() Access {
 }
 
 const root = "root"
+
+// Login is the user to log in as.
+func (a Access) Login() string { return a.withDefaults().User }
+
+// HandOver adds to a clone's spec what lets its key in and keeps cloud-init at rest. seed is where a CD's file may be
+// written; it is no secret.
+func (a Access) HandOver(authorizedKey, seed string, spec *hypervisor.DomainSpec) error {
+	a = a.withDefaults()
+	if a.Way == WayCredential {
+		spec.Credentials = map[string]string{"ssh.authorized_keys.root": authorizedKey}
+	}
+	if a.Instance == "" {
+		return nil
+	}
+	content := Seed{Instance: a.Instance, User: a.User}
+	if a.Way == WaySeed {
+		content.AuthorizedKey = authorizedKey
+	}
+	if err := content.Write(seed); err != nil {
+		return err
+	}
+	spec.Seed = seed
+	return nil
+}
 
 // String says it for a reader.
 func (a Access) String() string {

@@ -54,6 +54,7 @@ type Image struct {
 	VCPUs        int                 `json:"vcpus"`
 	MAC          string              `json:"mac"`      // of every clone: a clone has the hardware that its image knows
 	HostKey      string              `json:"host_key"` // the guest's, as in authorized_keys: TYPE BASE64
+	Access       Access              `json:"access"`   // how clones are reached
 	Services     []string            `json:"services"`
 	Packages     map[string]string   `json:"packages"` // name -> version
 	Built        time.Time           `json:"built"`

@@ -41,7 +41,7 @@ const (
 type KeptGuest struct {
 	Address string `json:"address"`
 	HostKey string `json:"host_key"`
-	User    string `json:"user"`
+	User    string `json:"user"` // who logs in; one that is not root becomes root through sudo
 }
 
 // ErrLocked is returned when a live run holds the lock.

@@ -43,5 +43,5 @@ func Config(dir string) (sshguest.Config, error) {
 	if err != nil {
 		return sshguest.Config{}, fmt.Errorf("reading the guest's key: %w", err)
 	}
-	return sshguest.Config{Address: kept.Address, HostKey: hostKey, Signer: signer, User: kept.User}, nil
+	return sshguest.Config{Address: kept.Address, HostKey: hostKey, Signer: signer, User: kept.User, Sudo: kept.User != "root"}, nil
 }
