@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/guest"
@@ -59,8 +58,9 @@ func sources(suites ...string) string {
 	return list.String()
 }
 
-// aptArguments are apt-get's for the increment, the same for download and installation.
-func aptArguments(a scenario.APT) string {
+// aptArguments are apt-get's for the increment, the same for download and installation. anew also installs what the guest
+// does not have.
+func aptArguments(a scenario.APT, anew bool) string {
 	if len(a.Packages) == 0 {
 		switch a.Mode {
 		case "full-upgrade":
@@ -71,11 +71,14 @@ func aptArguments(a scenario.APT) string {
 			return "--with-new-pkgs upgrade"
 		}
 	}
-	arguments := "--only-upgrade"
-	if a.Mode != "full-upgrade" {
-		arguments += " --no-remove" // an upgrade that wants to remove something must say so
+	var arguments string
+	if !anew {
+		arguments += "--only-upgrade "
 	}
-	return arguments + " install --" + quoteAll(a.Packages)
+	if a.Mode != "full-upgrade" {
+		arguments += "--no-remove " // an upgrade that wants to remove something must say so
+	}
+	return arguments + "install --" + quoteAll(a.Packages)
 }
 
 // stageAPT downloads with the suite's lists alone, which is quick; only when that does not resolve, the
@@ -87,7 +90,7 @@ func (s Stager) stageAPT(ctx context.Context, increment scenario.Increment, job 
 	if err := s.writeAPT(ctx, job, sources(increment.APT.Suite)); err != nil {
 		return "", err
 	}
-	arguments := aptArguments(*increment.APT)
+	arguments := aptArguments(*increment.APT, s.Anew)
 	names, err := s.download(ctx, job, arguments)
 	var refused *RefusedError
 	if errors.As(err, &refused) && increment.APT.Suite != s.Release {
@@ -99,7 +102,7 @@ func (s Stager) stageAPT(ctx context.Context, increment scenario.Increment, job 
 	if err != nil {
 		return "", err
 	}
-	if len(names) == 0 && job.OnlyPackages && len(increment.Packages) == 0 {
+	if len(names) == 0 && !s.Anew && job.OnlyPackages && len(increment.Packages) == 0 {
 		return "", &NothingError{Increment: job.Name, Installed: s.installed(ctx, increment.APT.Packages)}
 	}
 	job.Staged = append(job.Staged, names...)
@@ -156,31 +159,4 @@ func (s Stager) installed(ctx context.Context, packages []string) string {
 		return "none of " + strings.Join(packages, ", ")
 	}
 	return versions
-}
-
-// stagePackages copies package files. APT installs them, so that their dependencies are checked.
-func (s Stager) stagePackages(ctx context.Context, increment scenario.Increment, job *Job) (string, error) {
-	var staged []string
-	for _, pattern := range increment.Packages {
-		matches, err := filepath.Glob(filepath.Join(s.Dir, pattern))
-		if err != nil {
-			return "", fmt.Errorf("packages %q: %w", pattern, err)
-		}
-		for _, from := range matches {
-			to := path.Join(job.dir, "packages", filepath.Base(from))
-			if err := s.put(ctx, from, to, job); err != nil {
-				return "", err
-			}
-			staged = append(staged, to)
-		}
-	}
-	if len(staged) == 0 {
-		return "", nil
-	}
-	if increment.APT == nil {
-		if err := s.writeAPT(ctx, job, ""); err != nil {
-			return "", err
-		}
-	}
-	return "apt-get --no-download --allow-downgrades install --" + quoteAll(staged) + "\n", nil
 }

@@ -36,6 +36,15 @@ type (
 	}
 )
 
+// ScenarioError says that the scenario itself is at fault, neither its candidate nor the lab: a package's source that does not
+// build, a given state that cannot be made, a guest that lacks what the increment needs.
+type ScenarioError struct {
+	Increment string
+	Reason    string
+}
+
+func (e *ScenarioError) Error() string { return "increment " + e.Increment + ": " + e.Reason }
+
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("increment %s cannot be installed: %s", e.Increment, lastLines(e.Output, 3))
 }
@@ -50,6 +59,10 @@ type Stager struct {
 	Dir       string // the scenario's directory: payload paths are relative to it
 	Conffiles scenario.Conffiles
 	Release   string // the guest's own release, whose pocket may have to supply a new dependency
+	// Built are the package files on the host that [Builder.Build] made, by the entry of the increment's packages.
+	Built map[string]string
+	// Anew also installs packages that the guest does not have yet, and takes what it has already for granted.
+	Anew bool
 	// Proxy is the address inside the guest at which the package proxy listens.
 	Proxy string
 }
@@ -80,7 +93,7 @@ func (s Stager) Stage(ctx context.Context, increment scenario.Increment) (Job, e
 	fmt.Fprintf(&script, "export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 HOME=/root APT_CONFIG=%s\n",
 		quote(path.Join(job.dir, "apt.conf")))
 	for _, part := range []func(context.Context, scenario.Increment, *Job) (string, error){
-		s.stageFiles, s.stageAPT, s.stagePackages, s.stageScript,
+		s.stageFiles, s.stageAPT, s.stageDebs, s.stageRPMs, s.stageScript,
 	} {
 		lines, err := part(ctx, increment, &job)
 		if err != nil {

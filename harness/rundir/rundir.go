@@ -26,11 +26,12 @@ const (
 	Downloads  = "downloads.log" // what the guest fetched through the package proxy
 	Events     = "events.log"    // the progress lines
 	Scenario   = "scenario.yaml"
-	Facts      = "facts"   // directory: PHASE.json
-	Suites     = "suites"  // directory: PHASE.json and PHASE.log
-	Apply      = "apply"   // directory: INCREMENT.log
-	Journal    = "journal" // directory: PHASE.log, the guest's journal where something was found
-	Diffs      = "diffs"   // directory: text diffs of changed files
+	Facts      = "facts"    // directory: PHASE.json
+	Suites     = "suites"   // directory: PHASE.json and PHASE.log
+	Apply      = "apply"    // directory: INCREMENT.log
+	Packages   = "packages" // directory: INCREMENT/FILE, the packages that were built of sources
+	Journal    = "journal"  // directory: PHASE.log, the guest's journal where something was found
+	Diffs      = "diffs"    // directory: text diffs of changed files
 	Overlay    = "disk.qcow2"
 	Kept       = "kept.json" // how to reach the guest that --keep left running; gc leaves such a run alone
 	Key        = "key.pem"   // and with which key

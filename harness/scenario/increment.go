@@ -3,12 +3,19 @@ package scenario
 import (
 	"fmt"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// increment checks one step and expands the patterns of its packages.
+// increment checks one step of the candidate.
 func (v validator) increment(at string, i *Increment) {
 	v.name(at+".name", i.Name)
+	v.step(at, i)
+}
+
+// step checks what an increment does and expands the patterns of its packages.
+func (v validator) step(at string, i *Increment) {
 	if !v.acts(at, *i) {
 		v.doc.Problemf(at, "does nothing: want at least one of apt, packages, files, script, services.restart")
 	}
@@ -16,8 +23,7 @@ func (v validator) increment(at string, i *Increment) {
 		v.apt(at+".apt", *i.APT)
 	}
 	i.Packages = v.packages(at+".packages", i.Packages)
-	v.oneOf(at+".rpm", i.RPM, "upgrade", "install")
-	v.later(at + ".rpm")
+	v.rpm(at, i)
 	for n := range i.Files {
 		v.file(fmt.Sprintf("%s.files[%d]", at, n), &i.Files[n])
 	}
@@ -68,6 +74,18 @@ func (v validator) apt(at string, a APT) {
 	}
 }
 
+// rpm checks how .rpm files are installed, and fills the default in where there are any.
+func (v validator) rpm(at string, i *Increment) {
+	v.oneOf(at+".rpm", i.RPM, RPMUpgrade, RPMInstall)
+	rpms := slices.ContainsFunc(i.Packages, func(name string) bool { return v.payload.kind(name) == KindRPM })
+	switch {
+	case rpms:
+		fill(&i.RPM, RPMUpgrade)
+	case v.doc.Has(at+".rpm") && (len(i.Packages) > 0 || !v.doc.Has(at+".packages")):
+		v.doc.Problemf(at+".rpm", "is for .rpm packages only, and there is none")
+	}
+}
+
 // packages expands patterns, and reports what is no package.
 func (v validator) packages(at string, patterns []string) []string {
 	var files []string
@@ -79,12 +97,8 @@ func (v validator) packages(at string, patterns []string) []string {
 			continue
 		}
 		for _, name := range names {
-			switch {
-			case strings.HasSuffix(name, ".deb"):
-			case strings.HasSuffix(name, ".rpm"):
-				v.doc.Problemf(path, "%q: .rpm %s", name, unsupported)
-			default:
-				v.doc.Problemf(path, "%q is no package: want .deb", name)
+			if _, err := PackageKind(filepath.Join(v.payload.dir, filepath.FromSlash(name))); err != nil {
+				v.doc.Problemf(path, "%q %v", name, err)
 			}
 		}
 		files = append(files, names...)

@@ -64,6 +64,9 @@ func (s *Scenario) fillDefaults() {
 	for i := range s.Increments {
 		s.Increments[i].fillDefaults()
 	}
+	if s.Given != nil {
+		s.Given.fillDefaults()
+	}
 	for i := range s.Expect {
 		if s.Expect[i].HTTP != nil {
 			fill(&s.Expect[i].HTTP.Status, 200)

@@ -15,28 +15,47 @@ type payload struct{ dir string }
 
 // file checks the path of one regular file and returns it in its clean form.
 func (p payload) file(name string) (string, error) {
+	clean, info, err := p.find(name)
+	if err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%q is not a regular file", name)
+	}
+	return clean, err
+}
+
+// entry checks the path of a regular file or a directory.
+func (p payload) entry(name string) (string, error) {
+	clean, info, err := p.find(name)
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return "", fmt.Errorf("%q is neither a regular file nor a directory", name)
+	}
+	return clean, err
+}
+
+// find returns a path in its clean form and what is there.
+func (p payload) find(name string) (string, fs.FileInfo, error) {
 	clean, err := p.local(name)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	real, err := filepath.EvalSymlinks(filepath.Join(p.dir, filepath.FromSlash(clean)))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("there is no file %q in %s", name, p.dir)
+		return "", nil, fmt.Errorf("there is no file %q in %s", name, p.dir)
 	case err != nil:
-		return "", fmt.Errorf("%q cannot be read: %w", name, err)
+		return "", nil, fmt.Errorf("%q cannot be read: %w", name, err)
 	}
 	root, err := filepath.EvalSymlinks(p.dir)
 	if err != nil {
-		return "", fmt.Errorf("the scenario's directory cannot be read: %w", err)
+		return "", nil, fmt.Errorf("the scenario's directory cannot be read: %w", err)
 	}
 	if inside, err := filepath.Rel(root, real); err != nil || !filepath.IsLocal(inside) {
-		return "", fmt.Errorf("%q is a link out of the scenario's directory", name)
+		return "", nil, fmt.Errorf("%q is a link out of the scenario's directory", name)
 	}
-	if info, err := os.Stat(real); err != nil || !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%q is not a regular file", name)
+	info, err := os.Stat(real)
+	if err != nil {
+		return "", nil, fmt.Errorf("%q cannot be read: %w", name, err)
 	}
-	return clean, nil
+	return clean, info, nil
 }
 
 // local checks a path without looking at the disk.
@@ -54,10 +73,10 @@ func (p payload) local(name string) (string, error) {
 	return path.Clean(name), nil
 }
 
-// glob expands a pattern into the files that match, sorted.
+// glob expands a pattern into the files and directories that match, sorted.
 func (p payload) glob(pattern string) ([]string, error) {
 	if !strings.ContainsAny(pattern, "*?[") {
-		name, err := p.file(pattern)
+		name, err := p.entry(pattern)
 		return []string{name}, err
 	}
 	clean, err := p.local(pattern)
@@ -72,7 +91,7 @@ func (p payload) glob(pattern string) ([]string, error) {
 		return nil, fmt.Errorf("nothing in %s matches %q", p.dir, pattern)
 	}
 	for i, name := range names {
-		if names[i], err = p.file(name); err != nil {
+		if names[i], err = p.entry(name); err != nil {
 			return nil, err
 		}
 	}

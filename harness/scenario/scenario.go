@@ -34,12 +34,21 @@ type Scenario struct {
 type Increment struct {
 	Name     string    `yaml:"name"`
 	APT      *APT      `yaml:"apt"`
-	Packages []string  `yaml:"packages"` // .deb or .rpm files, globs allowed
-	RPM      string    `yaml:"rpm"`      // upgrade or install; only for .rpm
+	Packages []string  `yaml:"packages"` // .deb or .rpm files or their sources, see [PackageKind]; globs allowed
+	RPM      string    `yaml:"rpm"`      // upgrade (default) or install; only for .rpm
 	Files    []File    `yaml:"files"`
 	Script   string    `yaml:"script"` // non-zero exit = apply failed
 	Services *Services `yaml:"services"`
 }
+
+// givenName is the name of the given state when the file gives none.
+const givenName = "given"
+
+// The ways to install a .rpm package.
+const (
+	RPMUpgrade = "upgrade" // -U: the old version goes
+	RPMInstall = "install" // -i: beside the old version
+)
 
 // APT is an update from the distribution's archive.
 type APT struct {

@@ -66,6 +66,10 @@ func TestEveryKeyIsRead(t *testing.T) {
 	empty := ""
 	want := scenario.Scenario{
 		Schema: 1, Name: "full", Description: "Every key that this version supports.", Image: "debian-12-web",
+		Given: &scenario.Increment{
+			Name: "given", APT: &scenario.APT{Packages: []string{"rpm"}, Suite: "bookworm", Mode: "with-new-pkgs"},
+			Files: []scenario.File{{From: "payload/x.conf", To: "/etc/given.conf", Mode: "0644", Owner: "root:root"}},
+		},
 		Increments: []scenario.Increment{
 			{Name: "openssl", APT: &scenario.APT{
 				Packages: []string{"openssl", "libssl3:amd64"}, Suite: "bookworm-security", Mode: "full-upgrade",
@@ -78,6 +82,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 				},
 				Script: "payload/apply.sh", Services: &scenario.Services{Restart: []string{"ssh", "getty@tty1.service"}},
 			},
+			{Name: "sources", Packages: []string{"payload/deb", "payload/rpm"}, RPM: scenario.RPMUpgrade},
 			{Name: "all", APT: &scenario.APT{Suite: "bookworm-security", Mode: "with-new-pkgs"}},
 		},
 		Restart: scenario.RestartAll, Reboot: []scenario.Reboot{}, Conffiles: scenario.ConffilesAsk, Suites: []string{"services"},

@@ -41,7 +41,8 @@ func (v validator) scenario(s *Scenario) {
 	}
 	v.name("name", s.Name)
 	v.image(s.Image)
-	v.later("given")
+	v.given(s)
+	v.hold(s.Hold)
 	v.later("hold")
 	v.increments(s.Increments)
 	v.oneOf("restart", string(s.Restart), string(RestartAdvised), string(RestartNone), string(RestartAll))
@@ -82,6 +83,38 @@ func (v validator) image(image string) {
 		v.doc.Problemf("image", "the path of a disk %s", unsupported)
 	case !namePattern.MatchString(image):
 		v.doc.Problemf("image", "%q does not do: %s", image, wantName)
+	}
+}
+
+// given checks the state before the baseline. Its name is only told, and may be left out.
+func (v validator) given(s *Scenario) {
+	if s.Given == nil {
+		return
+	}
+	if v.doc.Has("given.name") {
+		v.name("given.name", s.Given.Name)
+	} else {
+		s.Given.Name = givenName
+	}
+	v.step("given", s.Given)
+	for i, increment := range s.Increments {
+		if increment.Name == s.Given.Name {
+			v.doc.Problemf(fmt.Sprintf("increments[%d].name", i), "%q is the name of what is given already", increment.Name)
+		}
+	}
+}
+
+func (v validator) hold(ports []string) {
+	for i, port := range ports {
+		at := fmt.Sprintf("hold[%d]", i)
+		switch {
+		case !strings.HasPrefix(port, "tcp/"):
+			v.doc.Problemf(at, "%q cannot be held: want a port such as tcp/110", port)
+		case slices.Index(ports, port) < i:
+			v.doc.Problemf(at, "%q is there twice", port)
+		default:
+			v.port(at, port)
+		}
 	}
 }
 
