@@ -26,31 +26,15 @@ import (
 // apply stages and installs one increment, and judges what it did.
 func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment) error {
 	return r.phase("apply", increment.Name, func(p *phase) error {
-		stager := patch.Stager{
-			Dir: r.scenario.Dir, Conffiles: r.scenario.Conffiles, Release: r.image.Release, Conn: c.conn,
-		}
-		var job patch.Job
-		_, err := p.step("stage", func() (err error) {
-			job, err = r.stage(ctx, c, stager, increment)
-			return err
-		})
+		job, applied, err := r.put(ctx, c, p, patch.Stager{}, increment)
 		if refused, ok := errors.AsType[*patch.RefusedError](err); ok {
 			return r.refused(refused, increment)
 		}
 		if err != nil {
 			return err
 		}
-		p.note("staged %s", strings.Join(job.Staged, " "))
 		r.lock(job)
 		r.judge.Put(increment.Name, job.Files...)
-		code, output, err := r.install(ctx, c, job, p)
-		if err != nil {
-			return err
-		}
-		stager.Conn = c.conn // it may be another one by now
-		if err := stager.Clean(ctx, job); err != nil {
-			return err
-		}
 		previous := r.facts
 		if r.facts, err = r.capture(ctx, c, p, "apply-"+increment.Name); err != nil {
 			return err
@@ -60,12 +44,39 @@ func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment)
 		}, "apply-"+increment.Name); err != nil {
 			return err
 		}
-		if code != 0 {
-			r.applyFailed(increment, code, output)
+		if applied.code != 0 {
+			r.applyFailed(increment, applied.code, applied.output)
 			return nil
 		}
 		return r.changedSomething(previous, job, increment)
 	})
+}
+
+// applied is how a job ended in the guest.
+type applied struct {
+	code   int
+	output []byte
+}
+
+// put stages an increment, installs it and takes away what was staged. The stager brings what is special about the increment.
+func (r *run) put(
+	ctx context.Context, c *clone, p *phase, stager patch.Stager, increment scenario.Increment,
+) (job patch.Job, done applied, err error) {
+	stager.Dir, stager.Conffiles, stager.Release = r.scenario.Dir, r.scenario.Conffiles, r.image.Release
+	stager.Conn, stager.Built = c.conn, r.built[increment.Name]
+	_, err = p.step("stage", func() (err error) {
+		job, err = r.stage(ctx, c, stager, increment)
+		return err
+	})
+	if err != nil {
+		return job, done, err
+	}
+	p.note("staged %s", strings.Join(job.Staged, " "))
+	if done.code, done.output, err = r.install(ctx, c, job, p); err != nil {
+		return job, done, err
+	}
+	stager.Conn = c.conn // it may be another one by now
+	return job, done, stager.Clean(ctx, job)
 }
 
 // lock remembers what exactly is under test.

@@ -68,8 +68,8 @@ func (r *run) baseline(ctx context.Context) error {
 	file := filepath.Join(r.lab.CacheDir, "baselines", key+".json")
 	if k, ok := readKnown(file); ok {
 		r.known = k
-		r.skip("baseline", "cached")
-		r.skip("control", "cached")
+		r.skip("baseline", "", "cached")
+		r.skip("control", "", "cached")
 	} else if err := r.learn(ctx, file); err != nil {
 		return err
 	}

@@ -44,6 +44,8 @@ type cloneOrder struct {
 	overlay string
 	console string
 	keep    func() bool // asked at the end: leave the guest running
+	// finish, if set, is called when use has succeeded. It may turn the domain off.
+	finish func(context.Context, *clone) error
 }
 
 // withClone makes a clone, hands it to use, and takes it away again whatever happens: after an error, after Ctrl-C (on
@@ -82,8 +84,12 @@ func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.
 	}
 	c.made = seconds(r.lab.Now().Sub(began))
 	watched, stop := watch(ctx, domain)
-	defer stop()
 	err = use(watched, c)
+	if err == nil && order.finish != nil {
+		stop()
+		return order.finish(ctx, c)
+	}
+	defer stop()
 	if cause := context.Cause(watched); err != nil && watched.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w (%w)", cause, err)
 	}

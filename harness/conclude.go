@@ -32,8 +32,7 @@ func emptyResult(s scenario.Scenario, dir *rundir.Dir) report.Result {
 // conclude applies the rule of outcomes and writes the verdict into the run directory.
 func (r *run) conclude(ctx context.Context, err error) (report.Result, error) {
 	defer func() { _ = errors.Join(r.closeLogs(), r.dir.Close()) }() // all evidence is written
-	var nothing *patch.NothingError
-	isNothing := errors.As(err, &nothing)
+	untested := nothingTested(err)
 	if err != nil {
 		r.result.Reason = err.Error()
 		r.end.LabError = true
@@ -50,10 +49,18 @@ func (r *run) conclude(ctx context.Context, err error) (report.Result, error) {
 	if err := r.write(); err != nil {
 		return r.result, err
 	}
-	if isNothing {
-		return r.result, nothing
+	return r.result, untested
+}
+
+// nothingTested returns the part of an error that is neither the candidate's fault nor the lab's, or nil.
+func nothingTested(err error) error {
+	if nothing, ok := errors.AsType[*patch.NothingError](err); ok {
+		return nothing
 	}
-	return r.result, nil
+	if fault, ok := errors.AsType[*patch.ScenarioError](err); ok {
+		return fault
+	}
+	return nil
 }
 
 func (r *run) sumUp() {

@@ -50,7 +50,9 @@ type lab struct {
 	exitCode   int                // of every increment
 	neverUp    bool
 	noHost     error
-	held       int // images that nobody released
+	held       int  // images that nobody released
+	given      bool // the given state was made
+	keysLeft   bool // a guest was turned off before it was cleared up
 }
 
 func newLab(t *testing.T) *lab {
@@ -182,6 +184,7 @@ type server struct {
 	facts   map[fact.Key]fact.Fact
 	done    map[string]bool // jobs that ran
 	patched bool
+	cleared bool // of what must not be in an image
 	taken   bool
 }
 
@@ -199,6 +202,14 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	s.guest.OnPrefix("rm -rf -- ", guesttest.Says(""))
 	s.guest.OnPrefix("systemctl restart", s.reply(func() string { l.onRestart(s); return "" }))
 	s.guest.On("systemctl reboot", s.reply(s.reboot))
+	s.guest.OnPrefix("PATCHLAB_KEY=", s.reply(func() string { s.cleared = true; return "" }))
+	s.guest.On("systemctl poweroff", s.reply(func() string {
+		l.keysLeft = l.keysLeft || !s.cleared
+		if err := l.driver.PowerOff(spec.Name); err != nil {
+			l.t.Error(err)
+		}
+		return ""
+	}))
 	s.guest.OnMatch(subcommand("facts"), s.reply(s.document))
 	s.guest.OnMatch(subcommand("settle"), s.reply(func() string {
 		return render(probe.Settled{BootID: s.bootID(), State: "running"})

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/patchlab/patchlab/harness/fact"
@@ -47,9 +48,9 @@ func (r *run) phase(name, increment string, do func(*phase) error) error {
 	return err
 }
 
-func (r *run) skip(name, why string) {
-	r.result.Phases = append(r.result.Phases, report.Phase{Name: name, Status: why})
-	r.emit(progress.Skipped, name, why, 0)
+func (r *run) skip(name, increment, why string) {
+	r.result.Phases = append(r.result.Phases, report.Phase{Name: name, Increment: increment, Status: why})
+	r.emit(progress.Skipped, strings.TrimSpace(name+" "+increment), why, 0)
 }
 
 func (r *run) emit(kind progress.Kind, step, text string, elapsed time.Duration) {

@@ -41,7 +41,8 @@ type run struct {
 	specs     []report.Spec
 	bootIDs   []string // of this clone, in order, beside result.Boots
 	witness   witness
-	locked    []string // what was staged, with digests
+	locked    []string                     // what was staged, with digests
+	built     map[string]map[string]string // packages made of sources: increment -> entry -> file
 
 	end    verdict.End
 	result report.Result
@@ -49,7 +50,7 @@ type run struct {
 
 // Run executes a scenario. Everything that happens to the candidate, the guest or the lab is in the result, whose
 // outcome is final; an error means that nothing could be tested at all: [patch.NothingError] for a candidate that
-// changes nothing, or an internal fault.
+// changes nothing, [patch.ScenarioError] for a scenario that is at fault itself, or an internal fault.
 func Run(ctx context.Context, lab Lab, s scenario.Scenario, options RunOptions) (report.Result, error) {
 	r, err := newRun(lab, s, options)
 	if err != nil {
@@ -99,6 +100,9 @@ func (r *run) test(ctx context.Context) (err error) {
 	if err := roomFor(r.dir.Path); err != nil {
 		return err
 	}
+	if err := r.buildPackages(ctx); err != nil {
+		return err
+	}
 	r.bounds = bounds(r.lab.Timeouts, r.scenario.Timeouts, r.host.Accelerator.Slowness)
 	r.result.Host = report.Host{
 		Accelerator: string(r.host.Accelerator.Best), Slowness: r.host.Accelerator.Slowness,
@@ -110,6 +114,11 @@ func (r *run) test(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, release()) }()
 	r.image = image
 	r.result.Image = report.Image{Name: r.image.Name, Digest: r.image.Digest}
+	releaseGiven, err := r.given(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, releaseGiven()) }()
 	if err := r.baseline(ctx); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/gc"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/image"
@@ -18,8 +19,8 @@ func newGCCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove what runs left behind that were killed",
-		Long: `Remove what runs and image builds left behind that were killed: domains, overlay disks, half-written files. What is
-alive is not touched, and the evidence of dead runs stays.`,
+		Long: `Remove what runs and image builds left behind that were killed: domains, overlay disks, half-written files; and the images of
+given states whose own image is gone. What is alive is not touched, and the evidence of dead runs stays.`,
 		Example: "  patchlab gc",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return env.collect(cmd.Context(), kept) },
@@ -32,6 +33,8 @@ alive is not touched, and the evidence of dead runs stays.`,
 type collected struct {
 	gc.Swept
 	Builds []string `json:"builds"` // images whose dead build left something
+	// Derived are the images of given states that were half made or whose base is gone, as NAME/DIGEST.
+	Derived []string `json:"derived"`
 }
 
 func (e *environment) collect(ctx context.Context, kept bool) (err error) {
@@ -40,17 +43,20 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, host.Driver.Close()) }()
-	result := collected{Builds: []string{}}
-	var failures [2]error
+	result := collected{Builds: []string{}, Derived: []string{}}
+	var failures [3]error
 	result.Swept, failures[0] = gc.Sweep(ctx, gc.Options{
 		Drivers: []hypervisor.Driver{host.Driver}, RunsDir: e.Dirs.Runs, Kept: kept,
 	})
 	if failures[0] == nil { // a domain that is left may be using a build's disk
-		var builds []string
-		builds, failures[1] = (&image.Store{Dir: e.Dirs.Images}).Sweep(ctx)
+		images := &image.Store{Dir: e.Dirs.Images}
+		var builds, derived []string
+		builds, failures[1] = images.Sweep(ctx)
 		result.Builds = append(result.Builds, builds...)
+		derived, failures[2] = harness.GivenStore(e.Dirs.Cache).SweepDerived(ctx, images)
+		result.Derived = append(result.Derived, derived...)
 	}
-	return errors.Join(e.render(result, text(result.table())), failures[0], failures[1])
+	return errors.Join(e.render(result, text(result.table())), errors.Join(failures[:]...))
 }
 
 func (c collected) table() string {
@@ -58,7 +64,7 @@ func (c collected) table() string {
 	for _, kind := range []struct {
 		name  string
 		items []string
-	}{{"domain", c.Domains}, {"file", c.Files}, {"build", c.Builds}} {
+	}{{"domain", c.Domains}, {"file", c.Files}, {"build", c.Builds}, {"image", c.Derived}} {
 		for _, item := range kind.items {
 			fmt.Fprintf(&b, "removed %-6s  %s\n", kind.name, item)
 		}

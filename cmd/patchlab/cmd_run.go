@@ -123,9 +123,11 @@ func runOne(ctx context.Context, env *environment, runner runner, s scenario.Sce
 	endOfProgress()
 	code := result.Outcome.ExitCode()
 	if err != nil {
-		if nothing, ok := errors.AsType[*patch.NothingError](err); ok {
+		_, nothing := errors.AsType[*patch.NothingError](err)
+		_, fault := errors.AsType[*patch.ScenarioError](err)
+		if nothing || fault {
 			// There is no verdict to show: neither the patch nor the lab did anything wrong.
-			env.notice(fmt.Sprintf("%s: %v (evidence: %s)", s.Name, nothing, result.RunDir))
+			env.notice(fmt.Sprintf("%s: %v (evidence: %s)", s.Name, err, result.RunDir))
 			return verdict.ExitUsage
 		}
 		switch {

@@ -41,6 +41,8 @@ type Image struct {
 	// Digest identifies the image: it covers the disk and the recipe. 64 hexadecimal digits.
 	Digest string `json:"digest"`
 	Recipe string `json:"recipe"` // see [Recipe]
+	// Base is the digest of the image that a derived one stands on, see [Derivation].
+	Base string `json:"base,omitempty"`
 
 	Disk       string `json:"-"` // path of the read-only qcow2 disk
 	DiskSHA256 string `json:"disk_sha256"`

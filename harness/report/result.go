@@ -35,6 +35,8 @@ type Result struct {
 type Image struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
+	// Given is the digest of the derived image in which the scenario's given state is there, if it has one.
+	Given string `json:"given,omitempty"`
 }
 
 // Lock is the frozen candidate: the digest of every file that was applied.

@@ -76,13 +76,24 @@ func (d *Driver) FailNext(op Op, err error) {
 // Kill ends a running domain as if somebody had killed its hypervisor process. It returns an error that wraps
 // [hypervisor.ErrNotFound] if there is no such domain.
 func (d *Driver) Kill(name string) error {
+	return d.end(name, hypervisor.StateCrashed)
+}
+
+// PowerOff turns a running domain off as its guest does by itself. It returns an error that wraps [hypervisor.ErrNotFound] if
+// there is no such domain.
+func (d *Driver) PowerOff(name string) error {
+	return d.end(name, hypervisor.StateOff)
+}
+
+// end takes the power from a running domain, without a word to its driver.
+func (d *Driver) end(name string, state hypervisor.State) error {
 	d.mu.Lock()
 	m, ok := d.machines[name]
 	if !ok {
 		d.mu.Unlock()
-		return fmt.Errorf("killing %s: %w", name, hypervisor.ErrNotFound)
+		return fmt.Errorf("ending %s: %w", name, hypervisor.ErrNotFound)
 	}
-	off := m.turnOff(hypervisor.StateCrashed)
+	off := m.turnOff(state)
 	d.mu.Unlock()
 	d.wentOff(m, off)
 	return nil
