@@ -62,6 +62,7 @@ func Run(t *testing.T, bench Bench) {
 		{"a cancelled context leaves the driver usable", survivesCancel},
 		{"calls may be concurrent", concurrent},
 		{"a screenshot is a PNG", showsScreen},
+		{"a guest without an agent is told as such, and in time", missesAgent},
 		{"the version is told", tellsVersion},
 		{"a closed driver leaves its domains alone", closesGently},
 	}

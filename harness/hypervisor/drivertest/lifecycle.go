@@ -256,3 +256,31 @@ func showsScreen(f fixture) {
 		t.Error("a domain that is off shows a screen")
 	}
 }
+
+// missesAgent asks the agent of a guest that has none. What an agent answers is tried where there is one: with a real guest.
+func missesAgent(f fixture) {
+	t := f.t
+	domain := f.define(t, f.spec())
+	agent, ok := domain.(hypervisor.AgentCaller)
+	if !ok {
+		return // an optional power
+	}
+	ping := []byte(`{"execute":"guest-ping"}`)
+	if _, err := agent.CallAgent(t.Context(), ping); err == nil || errors.Is(err, hypervisor.ErrNoAgent) {
+		t.Errorf("asking a domain that is off gives %v, want the driver's error", err)
+	}
+	if err := domain.Start(t.Context()); err != nil {
+		t.Fatalf("starting: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := agent.CallAgent(ctx, ping); !errors.Is(err, hypervisor.ErrNoAgent) || ctx.Err() != nil {
+		t.Errorf("asking a guest without an agent gives %v, want that none answers", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := agent.CallAgent(ended, ping); !errors.Is(err, hypervisor.ErrNoAgent) || !errors.Is(err, context.Canceled) {
+		t.Errorf("asking with an ended context gives %v, want that none answers because it has ended", err)
+	}
+	wantState(t, domain, hypervisor.StateRunning)
+}

@@ -146,3 +146,22 @@ func (d *domain) Screenshot(ctx context.Context) ([]byte, error) {
 	}
 	return picture.Bytes(), nil
 }
+
+// CallAgent lets the driver's OnAgent answer.
+func (d *domain) CallAgent(ctx context.Context, command []byte) ([]byte, error) {
+	if err := d.begin(ctx, CallAgent); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", hypervisor.ErrNoAgent, err)
+		}
+		return nil, err
+	}
+	name, state := d.machine.spec.Name, d.machine.state
+	d.driver.mu.Unlock()
+	if state != hypervisor.StateRunning {
+		return nil, fmt.Errorf("asking the guest agent of %s: it is %s", name, state)
+	}
+	if d.driver.OnAgent == nil {
+		return nil, fmt.Errorf("asking the guest agent of %s: %w", name, hypervisor.ErrNoAgent)
+	}
+	return d.driver.OnAgent(ctx, d.machine.spec, command)
+}

@@ -21,6 +21,7 @@ var (
 	_ hypervisor.Driver        = (*Driver)(nil)
 	_ hypervisor.Domain        = (*domain)(nil)
 	_ hypervisor.Screenshotter = (*domain)(nil)
+	_ hypervisor.AgentCaller   = (*domain)(nil)
 )
 
 // Op is an operation of the driver or of one of its domains.
@@ -38,6 +39,7 @@ const (
 	Destroy    Op = "destroy"
 	Undefine   Op = "undefine"
 	Screenshot Op = "screenshot"
+	CallAgent  Op = "call the agent of"
 )
 
 // Driver keeps its domains in memory. The hooks may be set before the first domain is defined; they are called without
@@ -47,6 +49,8 @@ type Driver struct {
 	OnStart func(spec hypervisor.DomainSpec) error
 	// OnDestroy is called when a domain that was on has gone off: by Destroy, by Undefine or by [Driver.Kill].
 	OnDestroy func(spec hypervisor.DomainSpec)
+	// OnAgent is the guest's agent: it answers commands while the domain is on. Without it, no agent answers.
+	OnAgent func(ctx context.Context, spec hypervisor.DomainSpec, command []byte) ([]byte, error)
 
 	mu       sync.Mutex
 	machines map[string]*machine

@@ -117,3 +117,39 @@ func TestKillNeedsADomain(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestTheAgentIsWhatATestMakesIt(t *testing.T) {
+	t.Parallel()
+	driver := fake.New()
+	driver.OnAgent = func(_ context.Context, spec hypervisor.DomainSpec, command []byte) ([]byte, error) {
+		if string(command) == "no" {
+			return nil, &hypervisor.AgentError{Class: "GenericError", Description: "no"}
+		}
+		return []byte(spec.Name + " " + string(command)), nil
+	}
+	domain, err := driver.Define(t.Context(), spec(t, "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent, ok := domain.(hypervisor.AgentCaller)
+	if !ok {
+		t.Fatal("the fake's domains have no agent")
+	}
+	if _, err := agent.CallAgent(t.Context(), []byte("ping")); err == nil || errors.Is(err, hypervisor.ErrNoAgent) {
+		t.Errorf("a domain that is off: %v", err)
+	}
+	if err := domain.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := agent.CallAgent(t.Context(), []byte("ping")); string(answer) != "one ping" || err != nil {
+		t.Errorf("the answer is %q (%v)", answer, err)
+	}
+	if _, err := agent.CallAgent(t.Context(), []byte("no")); !isRefusal(err) {
+		t.Errorf("a refusal is %v", err)
+	}
+}
+
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*hypervisor.AgentError](err)
+	return ok
+}

@@ -18,6 +18,7 @@ var (
 	_ hypervisor.Driver        = (*Driver)(nil)
 	_ hypervisor.Domain        = (*domain)(nil)
 	_ hypervisor.Screenshotter = (*domain)(nil)
+	_ hypervisor.AgentCaller   = (*domain)(nil)
 )
 
 // Options of a connection.
