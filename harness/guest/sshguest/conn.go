@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/commandlog"
 )
 
 // maxSessions is how many commands run at a time on one connection. OpenSSH allows ten sessions (MaxSessions), of which
@@ -21,7 +22,7 @@ const maxSessions = 8
 type Conn struct {
 	client *ssh.Client
 	link   *link
-	log    *commandLog
+	log    *commandlog.Log
 	sudo   bool
 	slots  chan struct{} // one element for each running command
 	gone   chan struct{} // closed when the connection has ended
@@ -40,7 +41,7 @@ var (
 
 var errClosed = errors.New("it was closed on this side")
 
-func newConn(config Config, log *commandLog, link *link, client *ssh.Client) *Conn {
+func newConn(config Config, log *commandlog.Log, link *link, client *ssh.Client) *Conn {
 	c := &Conn{
 		client: client, link: link, log: log, sudo: config.Sudo,
 		slots: make(chan struct{}, maxSessions), gone: make(chan struct{}),

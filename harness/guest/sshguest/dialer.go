@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/commandlog"
 )
 
 // Errors of [Dialer.Dial] that another attempt does not mend, so that they do not wrap [guest.ErrLost].
@@ -52,7 +53,7 @@ type Config struct {
 // Dialer opens connections to one guest.
 type Dialer struct {
 	config Config
-	log    *commandLog
+	log    *commandlog.Log
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -65,7 +66,7 @@ func New(config Config) *Dialer {
 	setDefault(&config.HandshakeWait, 60*time.Second)
 	setDefault(&config.KeepaliveInterval, 10*time.Second)
 	setDefault(&config.KeepaliveBound, 90*time.Second)
-	return &Dialer{config: config, log: newCommandLog(config.CommandLog), dial: new(net.Dialer).DialContext}
+	return &Dialer{config: config, log: commandlog.New(config.CommandLog), dial: new(net.Dialer).DialContext}
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
-	"strings"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/commandlog"
 )
 
 func lost(act string, cause error) error {
@@ -37,19 +36,7 @@ func endsConnection(err error) bool {
 type sanitised struct{ error }
 
 // Error returns one printable line.
-func (s sanitised) Error() string { return printable(s.error.Error(), 300) }
+func (s sanitised) Error() string { return commandlog.Quote(s.error.Error(), 300) }
 
 // Unwrap returns the error as it was.
 func (s sanitised) Unwrap() error { return s.error }
-
-// printable returns text as one line of at most most bytes, without anything that could move a terminal's cursor.
-func printable(text string, most int) string {
-	cut := ""
-	if len(text) > most {
-		text, cut = text[:most], "..."
-	}
-	if quoted := strconv.Quote(text); quoted[1:len(quoted)-1] != text {
-		text = strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
-	}
-	return text + cut
-}

@@ -22,7 +22,7 @@ import (
 func (c *Conn) Put(ctx context.Context, name string, mode fs.FileMode, content io.Reader) error {
 	start := time.Now()
 	written, err := c.put(ctx, name, mode, content)
-	c.log.add(start, "ok", fmt.Sprintf("put %s, %d bytes, mode %v", name, written, mode), err)
+	c.log.Add(start, "ok", fmt.Sprintf("put %s, %d bytes, mode %v", name, written, mode), err)
 	return err
 }
 
@@ -30,7 +30,7 @@ func (c *Conn) Put(ctx context.Context, name string, mode fs.FileMode, content i
 func (c *Conn) Get(ctx context.Context, name string, to io.Writer) error {
 	start := time.Now()
 	read, err := c.get(ctx, name, to)
-	c.log.add(start, "ok", fmt.Sprintf("get %s, %d bytes", name, read), err)
+	c.log.Add(start, "ok", fmt.Sprintf("get %s, %d bytes", name, read), err)
 	return err
 }
 

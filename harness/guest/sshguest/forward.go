@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/patchlab/patchlab/harness/guest/commandlog"
 )
 
 // Dial connects to an address as seen from inside the guest. Unlike plain SSH channels, what it returns honours deadlines.
 // The guest's refusal ("connection refused") is an error that does not wrap [guest.ErrLost].
 func (c *Conn) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	act := fmt.Sprintf("connecting to %s %s inside the guest", network, printable(address, 200))
+	act := fmt.Sprintf("connecting to %s %s inside the guest", network, commandlog.Quote(address, 200))
 	channel, err := inTime(ctx, func() (net.Conn, error) { return c.client.Dial(network, address) },
 		func(late net.Conn) { _ = late.Close() })
 	if err != nil {
@@ -24,7 +26,7 @@ func (c *Conn) Dial(ctx context.Context, network, address string) (net.Conn, err
 // Listen opens a TCP port on an IP address inside the guest. ctx bounds the opening alone; the listener ends with its Close
 // or with the connection, whichever is first.
 func (c *Conn) Listen(ctx context.Context, address string) (net.Listener, error) {
-	act := fmt.Sprintf("listening on %s inside the guest", printable(address, 200))
+	act := fmt.Sprintf("listening on %s inside the guest", commandlog.Quote(address, 200))
 	if _, err := netip.ParseAddrPort(address); err != nil {
 		return nil, fmt.Errorf("%s: %w", act, err)
 	}

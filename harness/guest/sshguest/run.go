@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/commandlog"
 	"github.com/patchlab/patchlab/harness/wait"
 )
 
@@ -24,12 +25,12 @@ func (c *Conn) Run(ctx context.Context, command guest.Command) (guest.Result, er
 	if command.User != "" {
 		what = command.User + ": " + what
 	}
-	c.log.add(start, fmt.Sprintf("exit %d", result.ExitCode), what, err)
+	c.log.Add(start, fmt.Sprintf("exit %d", result.ExitCode), what, err)
 	return result, err
 }
 
 func (c *Conn) run(ctx context.Context, command guest.Command) (guest.Result, error) {
-	act := fmt.Sprintf("running %q", printable(command.Line, 200))
+	act := fmt.Sprintf("running %q", commandlog.Quote(command.Line, 200))
 	select {
 	case c.slots <- struct{}{}:
 	case <-c.gone:
