@@ -1,4 +1,5 @@
-// Package scenarios holds the scenarios that come with patchlab, by name: openssl-nginx, zoo/service-disabled.
+// Package scenarios holds the scenarios that come with patchlab, by name: openssl-nginx, zoo/service-disabled. What a
+// scenario brings along lies in a directory of its name.
 package scenarios
 
 import (
@@ -12,7 +13,7 @@ import (
 	"strings"
 )
 
-//go:embed *.yaml zoo
+//go:embed *.yaml postgresql zoo
 var files embed.FS
 
 // Names lists the scenarios, sorted.
