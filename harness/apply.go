@@ -193,25 +193,6 @@ func (r *run) refused(e *patch.RefusedError, increment scenario.Increment) error
 	return nil
 }
 
-// conffileQuestion is where dpkg gives up for want of somebody who answers.
-const conffileQuestion = "end of file on stdin at conffile prompt"
-
-func (r *run) applyFailed(increment scenario.Increment, code int, output []byte) {
-	r.end.ApplyFailed = true
-	f := verdict.Finding{
-		ID: "PL503", Severity: verdict.Error, Phase: "apply", Increment: increment.Name,
-		Subject:  fact.Key{Kind: "increment", Name: increment.Name},
-		Title:    fmt.Sprintf("increment %s failed to apply: exit code %d", increment.Name, code),
-		Evidence: []verdict.Evidence{{File: filepath.Join(rundir.Apply, increment.Name+".log"), Lines: tail(output, 5)}},
-	}
-	r.judge.Add(withRemedy(f))
-	if i := bytes.Index(output, []byte("Configuration file '")); i >= 0 && bytes.Contains(output, []byte(conffileQuestion)) {
-		f.ID, f.Title = "PL302", "the upgrade asks what to do about an edited configuration file"
-		f.Evidence[0].Lines = head(output[i:], 8)
-		r.judge.Add(withRemedy(f))
-	}
-}
-
 func withRemedy(f verdict.Finding) verdict.Finding {
 	if entry, known := verdict.Lookup(f.ID); known {
 		f.Remedy = entry.Remedy

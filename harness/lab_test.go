@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -48,6 +49,7 @@ type lab struct {
 	onReboot   func(*server)
 	bootsAgain func(*server) bool // false: after a reboot the guest does not answer
 	exitCode   int                // of every increment
+	output     string             // of every increment
 	neverUp    bool
 	noHost     error
 	held       int  // images that nobody released
@@ -246,7 +248,7 @@ func (s *server) job(context.Context, guest.Command) guest.Result {
 			apply(s)
 		}
 	}
-	return guest.Result{ExitCode: s.lab.exitCode, Stdout: []byte("applied\n")}
+	return guest.Result{ExitCode: s.lab.exitCode, Stdout: []byte(cmp.Or(s.lab.output, "applied\n"))}
 }
 
 func (s *server) reboot() string {

@@ -15,7 +15,7 @@ var (
 	// runlevelLink is the same for sysvinit, kept in step by systemctl through update-rc.d.
 	runlevelLink = regexp.MustCompile(`^/etc/rc[S0-6]\.d/[SK][0-9]{2}([^/]+)$`)
 	// keptBeside are the names under which dpkg and ucf keep the version that was not chosen.
-	keptBeside = regexp.MustCompile(`\.(dpkg-(dist|new|old|bak)|ucf-(dist|new|old))$`)
+	keptBeside = regexp.MustCompile(`\.(dpkg-(dist|old|bak)|ucf-(dist|new|old))$`)
 )
 
 // generated are files that package triggers and account tools rewrite: not owned, and no configuration of anybody.
@@ -123,6 +123,8 @@ func overwritten(d drift.Drift) string {
 
 func (h *hearing) ruleUnowned(d drift.Drift) ruling {
 	switch {
+	case strings.HasSuffix(d.Key.Name, ".dpkg-new"):
+		return finding(note("PL305", d, d.Key.Name+" is the package's new version, whose installation was not finished"))
 	case keptBeside.MatchString(d.Key.Name):
 		return finding(note("PL305", d, d.Key.Name+" is the version that was not chosen: compare it with yours"))
 	case d.Change == drift.Added:

@@ -231,9 +231,12 @@ func TestDriftBecomesTheFindingThatAnAdministratorExpects(t *testing.T) {
 			edit{put: []fact.Fact{
 				upgraded, f(fact.KindFile, "/etc/new", "type file", "sha256 x"),
 				f(fact.KindFile, "/etc/nginx/edited.conf.dpkg-dist", "type file", "sha256 y"),
+				f(fact.KindFile, "/etc/nginx/nginx.conf.dpkg-new", "type file", "sha256 z"),
 			}},
 			false,
-			[]string{"PL305 warning /etc/new", "PL305 info /etc/nginx/edited.conf.dpkg-dist"},
+			[]string{
+				"PL305 warning /etc/new", "PL305 info /etc/nginx/edited.conf.dpkg-dist", "PL305 info /etc/nginx/nginx.conf.dpkg-new",
+			},
 		},
 		{
 			"a second root appeared",
