@@ -73,7 +73,7 @@ func newRunCommand(env *environment) *cobra.Command {
 	flags.StringVar(&options.candidate.suite, "suite", "", "`SUITE` that has the --upgrade (default: the image's security updates)")
 	flags.StringVar(&options.candidate.mode, "mode", "", "how far an upgrade may go: upgrade, with-new-pkgs, full-upgrade")
 	flags.StringVar(&options.reboot, "reboot", "", "reboot afterwards: clean or none (default: as the scenario says, else clean)")
-	flags.BoolVar(&options.keep, "keep", false, "leave the clone running in the end; `patchlab gc --kept` removes it")
+	flags.BoolVar(&options.keep, "keep", false, "leave the clone running in the end, for patchlab shell RUN; patchlab gc --kept ends it")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "check the scenario and say what would be done, without doing it")
 	flags.StringVar(&options.junit, "junit", "", "write the result as JUnit to a `FILE`, too")
 	complete(cmd, "reboot", "clean", "none")
@@ -144,6 +144,9 @@ func runOne(ctx context.Context, env *environment, runner runner, s scenario.Sce
 	if err := env.show(result, several); err != nil {
 		env.notice(err.Error())
 		code = max(code, verdict.ExitInternal)
+	}
+	if options.keep && isKept(result.RunDir) {
+		env.notice(fmt.Sprintf("the guest still runs: `patchlab shell %s` opens a shell in it, `patchlab gc --kept` ends it", result.Run))
 	}
 	if options.junit != "" {
 		if err := copyFile(filepath.Join(result.RunDir, rundir.JUnit), options.junit); err != nil {

@@ -18,6 +18,7 @@ import (
 // environment is what the commands take from the world around them. Flags, configuration and directories are filled in
 // before a command runs.
 type environment struct {
+	Stdin  io.Reader // for `patchlab shell`; nil is this process's
 	Stdout io.Writer // results
 	Stderr io.Writer // progress and complaints
 	Getenv func(string) string
@@ -36,6 +37,14 @@ type environment struct {
 
 func newEnvironment() *environment {
 	return &environment{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+}
+
+// stdin is what a person types, or what comes through a pipe.
+func (e *environment) stdin() io.Reader {
+	if e.Stdin != nil {
+		return e.Stdin
+	}
+	return os.Stdin
 }
 
 // sink shows progress on stderr: live where that is a terminal, else a line per change. Call the returned function

@@ -41,6 +41,13 @@ const (
 	KindStale Kind = "stale"
 )
 
+// Kinds returns the kinds that the probe of this version reads, sorted.
+func Kinds() []Kind {
+	return []Kind{
+		KindFile, KindKernel, KindMount, KindPackage, KindPort, KindProcess, KindStale, KindUnit, KindUser,
+	}
+}
+
 // A Fact is one statement about a guest.
 type Fact struct {
 	Kind       Kind              `json:"kind"`

@@ -119,18 +119,11 @@ func (b *build) install(ctx context.Context, conn guest.Conn) error {
 	if present.ExitCode == 0 {
 		return nil
 	}
-	var compressed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&compressed, gzip.BestSpeed)
+	compressed, err := b.compressed()
 	if err != nil {
-		return fmt.Errorf("compressing the probe: %w", err)
+		return err
 	}
-	if _, err := z.Write(b.program); err != nil {
-		return fmt.Errorf("compressing the probe: %w", err)
-	}
-	if err := z.Close(); err != nil {
-		return fmt.Errorf("compressing the probe: %w", err)
-	}
-	command := guest.Command{Line: b.installLine(), Stdin: &compressed}
+	command := guest.Command{Line: b.installLine(), Stdin: compressed}
 	result, err := conn.Run(ctx, command)
 	if err == nil {
 		err = result.Err(command)
@@ -139,6 +132,22 @@ func (b *build) install(ctx context.Context, conn guest.Conn) error {
 		return fmt.Errorf("installing the probe: %w", err)
 	}
 	return nil
+}
+
+// compressed returns the program as gzip has it.
+func (b *build) compressed() (*bytes.Buffer, error) {
+	var compressed bytes.Buffer
+	z, err := gzip.NewWriterLevel(&compressed, gzip.BestSpeed)
+	if err != nil {
+		return nil, fmt.Errorf("compressing the probe: %w", err)
+	}
+	if _, err := z.Write(b.program); err != nil {
+		return nil, fmt.Errorf("compressing the probe: %w", err)
+	}
+	if err := z.Close(); err != nil {
+		return nil, fmt.Errorf("compressing the probe: %w", err)
+	}
+	return &compressed, nil
 }
 
 // installLine is one shell command, for each costs a tenth of a second under emulation; the program comes compressed, for
@@ -160,6 +169,11 @@ func (b *build) facts(ctx context.Context, conn guest.Conn) (Document, error) {
 	if err := b.ask(ctx, conn, "facts", &doc); err != nil {
 		return Document{}, fmt.Errorf("reading facts: %w", err)
 	}
+	return checked(doc)
+}
+
+// checked bounds and cleans a document.
+func checked(doc Document) (Document, error) {
 	if doc.Facts.Len() > protocol.MaxFacts {
 		return Document{}, fmt.Errorf("reading facts: %w: %d facts", ErrAnswer, doc.Facts.Len())
 	}
@@ -194,6 +208,11 @@ func (b *build) ask(ctx context.Context, conn guest.Conn, subcommand string, int
 	if err := result.Err(command); err != nil {
 		return err
 	}
+	return decode(result, into)
+}
+
+// decode reads the one document that a subcommand prints.
+func decode(result guest.Result, into any) error {
 	if result.Truncated || len(result.Stdout) > protocol.MaxDocument {
 		return fmt.Errorf("%w: more than %d bytes", ErrAnswer, protocol.MaxDocument)
 	}

@@ -31,6 +31,7 @@ type Server struct {
 	mu     sync.Mutex
 	conns  []net.Conn
 	groups map[int]struct{} // the process groups of running commands
+	sizes  []string         // COLUMNSxROWS of each terminal that was asked for, and of each change
 }
 
 // ServerOptions make a server differ from a usual one.
@@ -178,9 +179,12 @@ func (s *Server) session(offer ssh.NewChannel) {
 		var argument struct{ Text string }
 		_ = ssh.Unmarshal(request.Payload, &argument)
 		switch {
-		case request.Type == "exec":
+		case request.Type == "pty-req":
+			s.resize(request)
 			_ = request.Reply(true, nil)
-			go ssh.DiscardRequests(requests) // a signal among them: sshd refuses it to root
+		case request.Type == "exec", request.Type == "shell":
+			_ = request.Reply(true, nil)
+			go s.discard(requests)
 			s.execute(channel, argument.Text)
 			return
 		case request.Type == "subsystem" && argument.Text == "sftp" && !s.options.WithoutSFTP:
@@ -195,9 +199,53 @@ func (s *Server) session(offer ssh.NewChannel) {
 	}
 }
 
-// execute runs a command line until it exits. As with sshd, a client that goes away does not end it.
+// discard refuses what comes while a command runs, a signal among it, as sshd does it to root, and notes new sizes.
+func (s *Server) discard(requests <-chan *ssh.Request) {
+	for request := range requests {
+		if request.Type == "window-change" {
+			s.resize(request)
+		}
+		if request.WantReply {
+			_ = request.Reply(false, nil)
+		}
+	}
+}
+
+// resize notes the size of a terminal. There is none behind it: programs see pipes.
+func (s *Server) resize(request *ssh.Request) {
+	var size struct {
+		Columns, Rows uint32
+		Rest          []byte `ssh:"rest"`
+	}
+	payload := request.Payload
+	if request.Type == "pty-req" {
+		var named struct {
+			Name string
+			Rest []byte `ssh:"rest"`
+		}
+		_ = ssh.Unmarshal(payload, &named)
+		payload = named.Rest
+	}
+	_ = ssh.Unmarshal(payload, &size)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sizes = append(s.sizes, fmt.Sprintf("%dx%d", size.Columns, size.Rows))
+}
+
+// Sizes returns the sizes of terminals that clients told, in order: COLUMNSxROWS.
+func (s *Server) Sizes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sizes)
+}
+
+// execute runs a command line, or a shell that reads its input, until it exits. As with sshd, a client that goes away does not end it.
 func (s *Server) execute(channel ssh.Channel, line string) {
-	command := exec.Command("/bin/sh", "-c", line) //nolint:noctx // ends like a command of sshd: by itself or by a signal
+	arguments := []string{"-c", line}
+	if line == "" {
+		arguments = nil
+	}
+	command := exec.Command("/bin/sh", arguments...) //nolint:noctx // ends like a command of sshd: by itself or by a signal
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Stdout, command.Stderr = channel, channel.Stderr()
 	stdin, err := command.StdinPipe()

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/keptguest"
+	"github.com/patchlab/patchlab/harness/guest/sshguest"
+	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/sshclient"
+)
+
+// machineOptions are the flags of commands that read a live machine.
+type machineOptions struct {
+	noSudo  bool
+	timeout time.Duration
+}
+
+func (o *machineOptions) flags(flags *pflag.FlagSet) {
+	flags.BoolVar(&o.noSudo, "no-sudo", false, "read a live machine as the user who logs in, without what only root may see")
+	flags.DurationVar(&o.timeout, "timeout", 2*time.Minute, "patience with a live machine")
+}
+
+// isMachine tells USER@HOST from the name of a run or of a file.
+func isMachine(name string) bool {
+	return strings.ContainsRune(name, '@') && !strings.ContainsRune(name, filepath.Separator) && filepath.Ext(name) != ".json"
+}
+
+// liveMachine reads a machine of the user's over ssh, and changes nothing there.
+func (e *environment) liveMachine(ctx context.Context, name string, options machineOptions) (read snapshot, err error) {
+	target, err := sshclient.ParseTarget(name)
+	if err != nil {
+		return snapshot{}, usage(err)
+	}
+	config, err := sshclient.UserConfig(e.Getenv)
+	if err != nil {
+		return snapshot{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, options.timeout,
+		fmt.Errorf("%s did not answer within %s (--timeout)", name, options.timeout))
+	defer cancel()
+	client, err := config.Dial(ctx, target)
+	if err != nil {
+		return snapshot{}, err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	e.progress(fmt.Sprintf("reading %s with a temporary program that is removed again", client.Settings.String()))
+	doc, err := probe.Look(ctx, client, options.noSudo)
+	if err != nil {
+		if errors.Is(err, probe.ErrSudo) {
+			err = fmt.Errorf("%w: log in as root, allow it in sudoers, or use --no-sudo for what every user may see", err)
+		}
+		return snapshot{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return taken(name, "", doc), nil
+}
+
+// progress says what takes a while, unless nobody wants to know.
+func (e *environment) progress(text string) {
+	if !e.Quiet {
+		e.notice(text)
+	}
+}
+
+func taken(source, phase string, doc probe.Document) snapshot {
+	return snapshot{
+		Source: source, Phase: phase, TakenAt: &doc.TakenAt, BootID: doc.BootID, Facts: doc.Facts, Notes: doc.Notes,
+	}
+}
+
+// keptNow reads the guest that a run has kept, as it is now.
+func (e *environment) keptNow(ctx context.Context, dir string) (read snapshot, err error) {
+	conn, err := e.reachKept(ctx, dir)
+	if err != nil {
+		return snapshot{}, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := probe.Install(ctx, conn); err != nil {
+		return snapshot{}, err
+	}
+	doc, err := probe.Facts(ctx, conn)
+	if err != nil {
+		return snapshot{}, err
+	}
+	read = taken(filepath.Base(dir), phaseNow, doc)
+	read.dir = dir
+	return read, nil
+}
+
+// keptPatience is for a kept guest that is slow, or that somebody is rebooting.
+const keptPatience = 20 * time.Second
+
+// reachKept connects to the guest that a run has kept.
+func (e *environment) reachKept(ctx context.Context, dir string) (guest.Conn, error) {
+	if !isKept(dir) {
+		return nil, usage(errors.New(notKept(dir)))
+	}
+	config, err := keptguest.Config(dir)
+	if err != nil {
+		return nil, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, keptPatience)
+	defer cancel()
+	conn, err := guest.Await(waiting, sshguest.New(config), time.Second)
+	if err != nil {
+		if ctx.Err() == nil && (errors.Is(err, guest.ErrLost) || waiting.Err() != nil) {
+			return nil, fmt.Errorf("the guest that run %s has kept does not answer at %s: it was ended, or this host was restarted; "+
+				"`patchlab gc --kept` clears up what is left of it: %w", filepath.Base(dir), config.Address, err)
+		}
+		return nil, err
+	}
+	return conn, nil
+}
+
+// notKept says why there is no guest to reach.
+func notKept(dir string) string {
+	return fmt.Sprintf("run %s has kept no guest: keep one with `patchlab run --keep`", filepath.Base(dir))
+}
