@@ -11,7 +11,7 @@ PROBE := harness/probe/embedded/bin/patchlab-probe
 STAMP := -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check build fmt lint vet unit probe clean
+.PHONY: help demo test test-all check build fmt lint vet unit fuzz probe clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,10 @@ vet: probe ## go vet, the VM tests included
 
 unit: probe ## unit tests with -race: no VM, no network, no root
 	$(GO) test -race ./...
+
+FUZZTIME ?= 10m
+fuzz: probe ## fuzz every parser of a guest's data for FUZZTIME (10m) each
+	@.ci/fuzz $(FUZZTIME)
 
 # Built once, as its own module pins it: minutes of compiling that no later run pays again.
 $(LINT): .ci/tools/go.mod .ci/tools/go.sum

@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"fmt"
-	"maps"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -49,18 +48,17 @@ func plain(s, keep string) bool {
 // CleanWord is [Clean] for a word of a fact's name that consists of several: spaces are escaped too.
 func CleanWord(s string) string { return strings.ReplaceAll(Clean(s), " ", `\x20`) }
 
-// CleanFact cleans a fact's name and attributes, and bounds its name. Attributes without a value are dropped: what does not
+// CleanFact cleans a fact's name, its attributes and their names, and bounds its name. Attributes without a value are dropped: what does not
 // apply is absent.
 func CleanFact(f fact.Fact) fact.Fact {
-	attributes := maps.Clone(f.Attributes)
+	attributes := make(map[string]string, len(f.Attributes))
 	for key, value := range f.Attributes {
 		switch {
 		case value == "":
-			delete(attributes, key)
 		case key == "text":
 			attributes[key] = CleanText(value)
 		default:
-			attributes[key] = Clean(value)
+			attributes[Clean(key)] = Clean(value)
 		}
 	}
 	name := Clean(f.Name)

@@ -38,10 +38,10 @@ func TestCleanLeavesWordsAndEscapesTheRest(t *testing.T) {
 
 func TestCleanFactDropsWhatIsEmptyAndBoundsTheName(t *testing.T) {
 	got := protocol.CleanFact(fact.Fact{Kind: "fi\nle", Name: strings.Repeat("ä", protocol.MaxName), Attributes: map[string]string{
-		"empty": "", "text": "one\ntwo\x1b", "owner": "a\nb",
+		"empty": "", "text": "one\ntwo\x1b", "owner": "a\nb", "\x1b": "name",
 	}})
 	want := fact.Fact{Kind: `fi\x0ale`, Name: strings.Repeat("ä", protocol.MaxName/2), Attributes: map[string]string{
-		"text": "one\ntwo\\x1b", "owner": `a\x0ab`,
+		"text": "one\ntwo\\x1b", "owner": `a\x0ab`, `\x1b`: "name",
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
