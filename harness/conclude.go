@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/patchlab/patchlab/harness/drift"
 	"github.com/patchlab/patchlab/harness/handoff"
@@ -31,7 +32,7 @@ func emptyResult(s scenario.Scenario, dir *rundir.Dir) report.Result {
 
 // conclude applies the rule of outcomes and writes the verdict into the run directory.
 func (r *run) conclude(ctx context.Context, err error) (report.Result, error) {
-	defer func() { _ = errors.Join(r.closeLogs(), r.dir.Close()) }() // all evidence is written
+	defer func() { _ = r.dir.Close() }() // all evidence is written
 	untested := nothingTested(err)
 	if err != nil {
 		r.result.Reason = err.Error()
@@ -43,6 +44,10 @@ func (r *run) conclude(ctx context.Context, err error) (report.Result, error) {
 	}
 	if r.judge != nil {
 		r.sumUp()
+	}
+	if err := errors.Join(r.closeLogs(), r.hideSecrets()); err != nil {
+		r.end.LabError = true
+		r.result.Reason = strings.TrimPrefix(r.result.Reason+"; "+err.Error(), "; ")
 	}
 	r.result.Outcome = r.end.Outcome()
 	r.result.Truth = r.truth()

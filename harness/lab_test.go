@@ -342,13 +342,17 @@ func render(document any) string {
 type suites struct {
 	err            error
 	failAfterPatch bool
+	message        string     // of the failure
 	subjects       []fact.Key // of the failure
 }
 
-func (s *suites) Run(_ context.Context, h handoff.Handoff, _ guest.Conn, _ string) (suite.Report, error) {
+func (s *suites) Run(_ context.Context, h handoff.Handoff, _ guest.Conn, evidence string) (suite.Report, error) {
 	spec := suite.Spec{Name: "serves the page", State: suite.Passed, Expectation: -1}
 	if s.failAfterPatch && h.Phase != "baseline" {
-		spec.State, spec.Message, spec.Subjects = suite.Failed, "connection refused", s.subjects
+		spec.State, spec.Message, spec.Subjects = suite.Failed, cmp.Or(s.message, "connection refused"), s.subjects
+	}
+	if err := os.WriteFile(evidence+".log", []byte(s.message), 0o644); err != nil {
+		return suite.Report{}, err
 	}
 	return suite.Report{Specs: []suite.Spec{spec}, Passed: 1}, s.err
 }

@@ -55,7 +55,7 @@ func (r *run) skip(name, increment, why string) {
 
 func (r *run) emit(kind progress.Kind, step, text string, elapsed time.Duration) {
 	r.sink.Emit(progress.Event{
-		Kind: kind, Run: r.scenario.Name, Step: step, Text: text, At: r.lab.Now(), Elapsed: elapsed,
+		Kind: kind, Run: r.scenario.Name, Step: step, Text: r.hider.Hide(text), At: r.lab.Now(), Elapsed: elapsed,
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/secret"
 	"github.com/patchlab/patchlab/harness/timing"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
@@ -31,6 +32,7 @@ type run struct {
 	events    *os.File
 	downloads *os.File // what the guest asked of the package proxy
 	sink      progress.Sink
+	hider     *secret.Hider
 	image     image.Image
 	known     known
 	judge     *judge.Judge
@@ -65,7 +67,7 @@ func newRun(lab Lab, s scenario.Scenario, options RunOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{lab: lab, scenario: s, options: options, dir: dir}
+	r := &run{lab: lab, scenario: s, options: options, dir: dir, hider: secret.NewHider()}
 	r.result = emptyResult(s, dir)
 	var failures [4]error
 	r.commands, failures[0] = openLog(dir.File(rundir.Commands))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/secret"
 )
 
 // Options say where to look.
@@ -117,7 +118,15 @@ func (s *Swept) sweepRun(ctx context.Context, dir string, orphans []orphan, kept
 	if err := s.undefine(ctx, orphans); err != nil {
 		return err // the rest belongs to a domain that is still there
 	}
-	return s.removeFiles(lock)
+	before := len(s.Files)
+	if err := s.removeFiles(lock); err != nil {
+		return err
+	}
+	if len(orphans) == 0 && len(s.Files) == before || lock.Has(rundir.Result) {
+		return nil
+	}
+	// The run was killed before it could do this itself.
+	return secret.NewHider().HideBelow(dir, rundir.Facts, rundir.Handoffs)
 }
 
 func (s *Swept) undefine(ctx context.Context, orphans []orphan) error {
@@ -141,12 +150,14 @@ func (s *Swept) undefine(ctx context.Context, orphans []orphan) error {
 
 // removeFiles removes what is no evidence.
 func (s *Swept) removeFiles(dir *rundir.Dir) error {
-	leftovers, err := filepath.Glob(filepath.Join(escapeGlob(dir.Path), "*.new")) // see [rundir.Dir.Write]
-	if err != nil {
-		return fmt.Errorf("looking for half-written files in %s: %w", dir.Path, err)
-	}
-	for _, name := range []string{rundir.Overlay, rundir.Kept, rundir.Key} {
-		leftovers = append(leftovers, dir.File(name))
+	leftovers := []string{dir.File(rundir.Kept), dir.File(rundir.Key)}
+	// Half-written files, see [rundir.Dir.Write], and the disks of clones that the driver did not come to know.
+	for _, pattern := range []string{"*.new", "*/*.new", "*.qcow2"} {
+		found, err := filepath.Glob(filepath.Join(escapeGlob(dir.Path), pattern))
+		if err != nil {
+			return fmt.Errorf("looking for what a dead run left in %s: %w", dir.Path, err)
+		}
+		leftovers = append(leftovers, found...)
 	}
 	var failures []error
 	for _, path := range leftovers {

@@ -128,6 +128,27 @@ func TestADeadRunLosesItsDomainAndDiskButNotItsEvidence(t *testing.T) {
 	}
 }
 
+func TestADiskThatNoDriverKnowsGoes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	dead, err := rundir.Create(l.runs, time.Now()) // killed between the overlay and its domain
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := []string{dead.File("baseline.qcow2"), dead.File(rundir.Overlay), dead.File(rundir.Facts, "baseline.json.new")}
+	for _, file := range half {
+		write(t, file)
+	}
+	write(t, dead.File(rundir.Facts, "control.json"))
+	kill(t, dead)
+	if diff := cmp.Diff(gc.Swept{Domains: []string{}, Files: half}, l.sweep(t, false)); diff != "" {
+		t.Error(diff)
+	}
+	if gone(t, dead.File(rundir.Facts, "control.json")) {
+		t.Error("the facts are gone")
+	}
+}
+
 func TestALiveRunIsNotTouched(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

@@ -115,6 +115,30 @@ func TestFactsAreCleanedOnTheHostToo(t *testing.T) {
 	}
 }
 
+func TestSecretsAreHiddenInFacts(t *testing.T) {
+	sent := protocol.Document{Facts: fact.NewSet(
+		fact.Fact{Kind: "file", Name: "/etc/app.conf", Attributes: map[string]string{"text": "user = web\npassword = Hunter2\n"}},
+		fact.Fact{Kind: "kernel", Name: "running", Attributes: map[string]string{"cmdline": "quiet api_token=Hunter2"}},
+		fact.Fact{Kind: "mount", Name: "/srv", Attributes: map[string]string{"source": "https://web:Hunter2@dav.example.org/"}},
+	)}
+	content, err := json.Marshal(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := program.facts(t.Context(), says(0, string(content), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fact.NewSet(
+		fact.Fact{Kind: "file", Name: "/etc/app.conf", Attributes: map[string]string{"text": "user = web\npassword = [hidden]\n"}},
+		fact.Fact{Kind: "kernel", Name: "running", Attributes: map[string]string{"cmdline": "quiet api_token=[hidden]"}},
+		fact.Fact{Kind: "mount", Name: "/srv", Attributes: map[string]string{"source": "https://[hidden]@dav.example.org/"}},
+	)
+	if diff := cmp.Diff(want, got.Facts, cmp.AllowUnexported(fact.Set{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestAnAnswerThatIsNotTheProbesIsTheGuestsFault(t *testing.T) {
 	for name, conn := range map[string]*fakeConn{
 		"no document":          says(0, "hello", ""),

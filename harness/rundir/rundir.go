@@ -33,8 +33,9 @@ const (
 	Journal    = "journal"  // directory: PHASE.log, the guest's journal where something was found
 	Diffs      = "diffs"    // directory: text diffs of changed files
 	Overlay    = "disk.qcow2"
-	Kept       = "kept.json" // how to reach the guest that --keep left running; gc leaves such a run alone
-	Key        = "key.pem"   // and with which key
+	Kept       = "kept.json"     // how to reach the guest that --keep left running; gc leaves such a run alone
+	Key        = "key.pem"       // and with which key
+	Handoffs   = ".handoff.json" // the end of the names of what suites are handed: facts
 	lockFile   = "lock"
 )
 

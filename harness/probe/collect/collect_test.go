@@ -67,6 +67,7 @@ func TestSecretsNeverGetIntoFacts(t *testing.T) {
 		"/etc/group":                "root:x:0:\n",
 		"/etc/shadow":               "root:" + hash + ":19000:0:99999:7:::\n",
 		"/etc/shadow-":              "root:" + hash + ":19000:0:99999:7:::\n",
+		"/etc/gshadow.bak":          "web:" + hash + "::\n", // readable for all by mistake
 		"/etc/ssh/ssh_host_key":     key,
 		"/etc/ssl/private/open.key": "secret=" + token, // readable, in a directory that is not
 		"/etc/left-open.pem":        key,               // readable for all, and still a key

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -131,7 +132,7 @@ func (w *fileWalk) content(path string, attributes map[string]string, stat unix.
 		sum := md5.Sum(content) //nolint:gosec // as above
 		attributes["edited"] = strconv.FormatBool(hex.EncodeToString(sum[:]) != shipped)
 	}
-	if public && len(content) <= maxText && w.texts+len(content) <= maxAllText && isText(content) && !holdsKey(content) {
+	if public && len(content) <= maxText && w.texts+len(content) <= maxAllText && isText(content) && !holdsHashes(path) && !holdsKey(content) {
 		w.texts += len(content)
 		attributes["text"] = string(content)
 	}
@@ -139,6 +140,12 @@ func (w *fileWalk) content(path string, attributes map[string]string, stat unix.
 
 func isText(content []byte) bool {
 	return bytes.IndexByte(content, 0) < 0 && utf8.Valid(content)
+}
+
+// holdsHashes recognises the files that are nothing but password hashes, and the copies that the tools make of them: by
+// mistake they may be readable for all.
+func holdsHashes(path string) bool {
+	return strings.HasPrefix(path, "/etc/shadow") || strings.HasPrefix(path, "/etc/gshadow")
 }
 
 // holdsKey recognises a private key, which somebody left readable for all: it must not travel into a report.
