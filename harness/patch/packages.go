@@ -21,7 +21,9 @@ func (s Stager) stageDebs(ctx context.Context, increment scenario.Increment, job
 			return "", err
 		}
 	}
-	return "apt-get --no-download --allow-downgrades install --" + quoteAll(staged) + "\n", nil
+	// Not --no-download: with it APT does not even fetch what lies there as a file, and gives up ("Pathname to install is
+	// not absolute"). A dependency that was not staged cannot come from elsewhere, for there is no network.
+	return "apt-get --allow-downgrades install --" + quoteAll(staged) + "\n", nil
 }
 
 // stageRPMs copies .rpm files, for the guest's own rpm.

@@ -145,7 +145,7 @@ func TestPartsOfAnIncrementComeInTheirOrderAndAreQuoted(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `install -D -m '0640' -o 'root' -g 'adm' -- '/var/cache/patchlab/all/file-0' '/etc/a b.conf'
-apt-get --no-download --allow-downgrades install -- '/var/cache/patchlab/all/packages/it'\''s_1_all.deb'
+apt-get --allow-downgrades install -- '/var/cache/patchlab/all/packages/it'\''s_1_all.deb'
 cd '/var/cache/patchlab/all/script'
 chmod 0755 '/var/cache/patchlab/all/script/apply.sh'
 '/var/cache/patchlab/all/script/apply.sh'
