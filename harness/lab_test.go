@@ -59,11 +59,20 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	return newLabIn(t, t.TempDir())
+}
+
+// newLabIn finds the domains again that another process left there.
+func newLabIn(t *testing.T, dir string) *lab {
+	t.Helper()
 	l := &lab{
-		t: t, dir: t.TempDir(), suites: &suites{}, servers: map[string]*server{}, onApply: map[string]func(*server){},
+		t: t, dir: dir, suites: &suites{}, servers: map[string]*server{}, onApply: map[string]func(*server){},
 		onRestart: func(*server) {}, onReboot: func(*server) {}, bootsAgain: func(*server) bool { return true },
 	}
-	l.driver = fake.New()
+	var err error
+	if l.driver, err = fake.Open(filepath.Join(dir, "domains.json")); err != nil {
+		t.Fatal(err)
+	}
 	l.driver.OnStart = func(spec hypervisor.DomainSpec) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -1,7 +1,6 @@
 package harness_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -281,26 +280,6 @@ func TestAnIncrementThatChangesNothingIsNothingToTest(t *testing.T) {
 		}
 		lab.checkNothingLeft()
 	})
-}
-
-func TestStoppingARunLeavesNothingBehindWhereverItIs(t *testing.T) {
-	for _, step := range []string{"baseline", "control", "prepare", "apply good", "compare", "reboot"} {
-		t.Run(step, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				lab := newLab(t)
-				lab.onApply["good"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
-				ctx, cancel := context.WithCancelCause(t.Context())
-				defer cancel(nil)
-				options := lab.options()
-				options.Sink = stopAt{step: step, stop: func() { cancel(errors.New("Ctrl-C")) }}
-				result, err := harness.Run(ctx, lab.lab(), scripted("good"), options)
-				if err != nil || result.Outcome != verdict.Interrupted {
-					t.Errorf("outcome %s (%s), error %v", result.Outcome, result.Reason, err)
-				}
-				lab.checkNothingLeft()
-			})
-		})
-	}
 }
 
 func TestTheRunDirectoryTellsTheWholeStory(t *testing.T) {

@@ -70,7 +70,7 @@ func (d *domain) powerOn() error {
 	m.state = hypervisor.StateRunning
 	// A loopback address per start: nothing listens there unless a test wants it.
 	m.address = fmt.Sprintf("127.0.%d.%d:22", 100+d.driver.started/250, 1+d.driver.started%250)
-	return nil
+	return d.driver.record()
 }
 
 // Greeting is what a fake guest writes to its serial port at each start.
@@ -125,6 +125,7 @@ func (d *domain) Undefine(ctx context.Context) error {
 	err = d.machine.removeOverlay()
 	if err == nil {
 		delete(d.driver.machines, d.machine.spec.Name)
+		err = d.driver.record()
 	}
 	d.driver.mu.Unlock()
 	d.driver.wentOff(d.machine, off)

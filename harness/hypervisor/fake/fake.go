@@ -54,6 +54,7 @@ type Driver struct {
 
 	mu       sync.Mutex
 	machines map[string]*machine
+	file     string // see [Open]
 	faults   map[Op][]error
 	started  int // how many starts there were: each gets an address of its own
 }
@@ -145,7 +146,7 @@ func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hyperv
 	}
 	m := &machine{spec: spec, state: hypervisor.StateOff}
 	d.machines[spec.Name] = m
-	return &domain{driver: d, machine: m}, nil
+	return &domain{driver: d, machine: m}, d.record()
 }
 
 func makeFiles(spec hypervisor.DomainSpec) error {

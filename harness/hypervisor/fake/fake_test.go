@@ -153,3 +153,35 @@ func isRefusal(err error) bool {
 	_, ok := errors.AsType[*hypervisor.AgentError](err)
 	return ok
 }
+
+func TestRecordedDomainsOutliveTheirDriver(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "domains.json")
+	first, err := fake.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, err := first.Define(t.Context(), spec(t, "running"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed, err := first.Define(t.Context(), spec(t, "removed"))
+	if err := errors.Join(err, running.Start(t.Context()), removed.Undefine(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	second, err := fake.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := first.Domains(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := second.Domains(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(got) != 1 || got[0].State != hypervisor.StateRunning {
+		t.Errorf("domains %v (-want +got):\n%s", got, diff)
+	}
+}
