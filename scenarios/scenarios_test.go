@@ -1,8 +1,10 @@
 package scenarios_test
 
 import (
+	"os"
 	"path"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/patchlab/patchlab/harness/scenario"
@@ -26,6 +28,35 @@ func TestEveryBuiltInScenarioIsValidAndSaysItsTruth(t *testing.T) {
 				t.Errorf("name is %q, description %q, truth %v", s.Name, s.Description, s.Truth)
 			}
 		})
+	}
+}
+
+func TestEveryBuiltInScenarioIsDocumentedWithItsTruth(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/scenarios.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{}
+	for line := range strings.Lines(string(page)) {
+		if cells := strings.Split(line, "|"); len(cells) == 5 {
+			rows[strings.Trim(cells[1], " `")] = cells[3]
+		}
+	}
+	for _, name := range scenarios.Names() {
+		file, err := scenarios.Extract(name, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := scenario.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range append([]string{s.Truth.Outcome}, s.Truth.Findings...) {
+			if !strings.Contains(rows[name], word) {
+				t.Errorf("the table says of %s %q, which leaves out %s", name, rows[name], word)
+			}
+		}
 	}
 }
 
