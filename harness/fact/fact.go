@@ -13,7 +13,8 @@ type Kind string
 // an attribute that does not apply is absent, never empty.
 const (
 	// KindPackage is an installed package, named NAME:ARCH. version, status (dpkg's third status word, or rpm's
-	// "installed"), held ("true"), auto ("true" when only installed as a dependency).
+	// "installed"), held ("true"), auto ("true" when only installed as a dependency), manager ("rpm"; absent for dpkg).
+	// rpm's package in several versions, as kernels are, has them all in version, separated by spaces.
 	KindPackage Kind = "package"
 	// KindUnit is a unit of the init system, named as systemd names it. load, active, sub, enabled (unit file state),
 	// result, type (service type), fragment (unit file path).

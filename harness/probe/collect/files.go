@@ -32,7 +32,7 @@ func files(ctx context.Context, src *Source) ([]fact.Fact, error) {
 	accounts, err := src.accounts()
 	w.note(err)
 	w.accounts = accounts
-	if db, _ := src.packages(); db != nil { // its error is a note about packages already
+	if db, _ := src.packages(ctx); db != nil { // its error is a note about packages already
 		w.db = db
 	}
 	w.directory(ctx, "/etc", true, 0)
@@ -129,13 +129,22 @@ func (w *fileWalk) content(path string, attributes map[string]string, stat unix.
 	digest := sha256.Sum256(content)
 	attributes["sha256"] = hex.EncodeToString(digest[:])
 	if shipped != "" {
-		sum := md5.Sum(content) //nolint:gosec // as above
-		attributes["edited"] = strconv.FormatBool(hex.EncodeToString(sum[:]) != shipped)
+		attributes["edited"] = strconv.FormatBool(!isShipped(content, shipped))
 	}
 	if public && len(content) <= maxText && w.texts+len(content) <= maxAllText && isText(content) && !holdsHashes(path) && !holdsKey(content) {
 		w.texts += len(content)
 		attributes["text"] = string(content)
 	}
+}
+
+// isShipped compares a content with the digest that its package gave it: the length tells which.
+func isShipped(content []byte, shipped string) bool {
+	if len(shipped) == hex.EncodedLen(sha256.Size) {
+		sum := sha256.Sum256(content)
+		return hex.EncodeToString(sum[:]) == shipped
+	}
+	sum := md5.Sum(content) //nolint:gosec // as above
+	return hex.EncodeToString(sum[:]) == shipped
 }
 
 func isText(content []byte) bool {

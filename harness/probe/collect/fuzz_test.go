@@ -112,3 +112,22 @@ func FuzzUnitFile(f *testing.F) {
 		}
 	})
 }
+
+func FuzzRPM(f *testing.F) {
+	f.Add([]byte(rpmListing))
+	f.Add([]byte("@\t\t\n@a\tb\tc\n@a\tb\td\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		db := &packageDB{owners: map[string]string{}, conffiles: map[string]string{}}
+		parseRPM(data, db)
+		for path := range db.owners {
+			if !strings.HasPrefix(path, "/etc/") && !strings.HasPrefix(path, "/boot/") {
+				t.Errorf("not a path that facts are about: %q", path)
+			}
+		}
+		for _, p := range db.installed {
+			if p.manager != "rpm" || p.status == "" {
+				t.Errorf("not a package of rpm: %+v", p)
+			}
+		}
+	})
+}

@@ -12,8 +12,8 @@ import (
 )
 
 // kernels reads which kernel runs, which are installed, and which one the boot loader would start.
-func kernels(_ context.Context, src *Source) ([]fact.Fact, error) {
-	installed, err := installedKernels(src)
+func kernels(ctx context.Context, src *Source) ([]fact.Fact, error) {
+	installed, err := installedKernels(ctx, src)
 	errs := []error{err}
 	facts := installed
 	release, err := src.read("/proc/sys/kernel/osrelease", maxSmall)
@@ -33,7 +33,7 @@ func kernels(_ context.Context, src *Source) ([]fact.Fact, error) {
 	return append(facts, standard), errors.Join(errs...)
 }
 
-func installedKernels(src *Source) ([]fact.Fact, error) {
+func installedKernels(ctx context.Context, src *Source) ([]fact.Fact, error) {
 	entries, err := src.readDir("/boot")
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -41,7 +41,7 @@ func installedKernels(src *Source) ([]fact.Fact, error) {
 		}
 		return nil, fmt.Errorf("listing kernels: %w", err)
 	}
-	db, _ := src.packages() // its error is a note about packages already
+	db, _ := src.packages(ctx) // its error is a note about packages already
 	var facts []fact.Fact
 	for _, entry := range entries {
 		release, isKernel := strings.CutPrefix(entry.Name(), "vmlinuz-")

@@ -11,23 +11,24 @@ import (
 	"github.com/patchlab/patchlab/harness/fact"
 )
 
-// packageDB is dpkg's database: what is installed, and who owns which file below /etc and /boot.
+// packageDB is the database of dpkg, of rpm or of both: what is installed, and who owns which file below /etc and /boot.
 type packageDB struct {
 	installed []installedPackage
 	owners    map[string]string // path: NAME:ARCH
-	conffiles map[string]string // path: the MD5 sum that the package shipped
+	conffiles map[string]string // path: the digest that the package shipped, MD5 of dpkg, SHA-256 of rpm
 }
 
 type installedPackage struct {
 	name, arch, version, status string
+	manager                     string // "" is dpkg
 	held, auto                  bool
 }
 
 func (p installedPackage) key() string { return p.name + ":" + p.arch }
 
-// packages reads what dpkg has installed, without running it.
-func packages(_ context.Context, src *Source) ([]fact.Fact, error) {
-	db, err := src.packages()
+// packages reads what dpkg has installed, without running it, and what rpm has.
+func packages(ctx context.Context, src *Source) ([]fact.Fact, error) {
+	db, err := src.packages(ctx)
 	if db == nil {
 		return nil, err
 	}
@@ -40,21 +41,35 @@ func packages(_ context.Context, src *Source) ([]fact.Fact, error) {
 		if p.held {
 			attributes["held"] = "true"
 		}
+		if p.manager != "" {
+			attributes["manager"] = p.manager
+		}
 		facts = append(facts, fact.Fact{Kind: fact.KindPackage, Name: p.key(), Attributes: attributes})
 	}
 	return facts, err
 }
 
-func readPackages(src *Source) (*packageDB, error) {
+func readPackages(ctx context.Context, src *Source) (*packageDB, error) {
+	db := &packageDB{owners: map[string]string{}, conffiles: map[string]string{}}
+	err := readDpkg(src, db)
+	if err != nil && len(db.installed) == 0 {
+		if !errors.Is(err, fs.ErrNotExist) || !src.hasRPM() {
+			return nil, err
+		}
+		err = nil // a guest with rpm alone
+	}
+	return db, errors.Join(err, readRPM(ctx, src, db))
+}
+
+func readDpkg(src *Source, db *packageDB) error {
 	status, err := src.read("/var/lib/dpkg/status", maxDatabase)
 	if err != nil {
-		return nil, fmt.Errorf("reading dpkg's status: %w", err)
+		return fmt.Errorf("reading dpkg's status: %w", err)
 	}
-	db := &packageDB{owners: map[string]string{}}
 	db.installed, db.conffiles = parseStatus(status)
 	marked, err := src.read("/var/lib/apt/extended_states", maxDatabase)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return db, fmt.Errorf("reading apt's marks: %w", err)
+		return fmt.Errorf("reading apt's marks: %w", err)
 	}
 	auto := parseExtendedStates(marked)
 	for i := range db.installed {
@@ -62,7 +77,7 @@ func readPackages(src *Source) (*packageDB, error) {
 		// An "all" package is marked under the native architecture, which APT writes for it.
 		p.auto = auto[p.key()] || p.arch == "all" && auto[p.name]
 	}
-	return db, readOwners(src, db)
+	return readOwners(src, db)
 }
 
 // parseStatus reads the packages whose files are on the disk: neither unknown ones nor those of which only configuration is

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,7 +54,7 @@ func TestPackagesAreReadFromDpkgsDatabase(t *testing.T) {
 	if diff := cmp.Diff(want, collected(t, src, packages)); diff != "" {
 		t.Error(diff)
 	}
-	db, err := src.packages()
+	db, err := src.packages(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,5 +74,62 @@ func TestPackagesWithoutAFileListAreNoted(t *testing.T) {
 	doc, _ := Run(t.Context(), src, []Collector{{"package", packages}}, fixedClock)
 	if doc.Facts.Len() != 2 || len(doc.Notes) != 1 {
 		t.Errorf("%d facts, notes %v; want 2 and a note", doc.Facts.Len(), doc.Notes)
+	}
+}
+
+const rpmListing = "@kernel\tx86_64\t6.1-2\n\t\t/usr/lib/modules\nd\t\t/boot/doc\n" +
+	"@kernel\tx86_64\t6.1-1\n" +
+	"@demo\tnoarch\t1:2-1\nc\te3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\t/etc/demo.conf\n" +
+	"cg\t\t/etc/ghost.conf\n\tx\t/etc/a\tb\n"
+
+func TestPackagesOfRPMAreReadBesideDpkgs(t *testing.T) {
+	src := NewSource(tree(t, map[string]string{
+		"/var/lib/dpkg/status":      "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n",
+		"/var/lib/dpkg/info/a.list": "/.\n",
+		"/root/.rpmdb/rpmdb.sqlite": "",
+		"/etc/passwd":               "", "/etc/group": "", "/etc/demo.conf": "", "/etc/ghost.conf": "edited",
+	}), nil, 0)
+	src.command = func(_ context.Context, name string, _ ...string) ([]byte, error) {
+		if name != "rpm" {
+			t.Errorf("ran %s", name)
+		}
+		return []byte(rpmListing), nil
+	}
+	want := []fact.Fact{
+		named("package", "a:all", "version", "1", "status", "installed"),
+		named("package", "demo:noarch", "version", "1:2-1", "status", "installed", "manager", "rpm"),
+		named("package", "kernel:x86_64", "version", "6.1-1 6.1-2", "status", "installed", "manager", "rpm"),
+	}
+	if diff := cmp.Diff(want, collected(t, src, packages)); diff != "" {
+		t.Error(diff)
+	}
+	edited := map[string]string{}
+	for _, f := range collected(t, src, files) {
+		if f.Attribute("type") == "file" {
+			edited[f.Name] = f.Attribute("package") + " " + f.Attribute("edited")
+		}
+	}
+	wantEdited := map[string]string{
+		"/etc/passwd": " ", "/etc/group": " ",
+		"/etc/demo.conf": "demo:noarch false", "/etc/ghost.conf": "demo:noarch "}
+	if diff := cmp.Diff(wantEdited, edited); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRPMIsNotCalledWithoutItsDatabase(t *testing.T) {
+	src := NewSource(tree(t, map[string]string{"/var/lib/dpkg/status": dpkgStatus, "/usr/bin/rpm": ""}), nil, 0)
+	src.command = func(context.Context, string, ...string) ([]byte, error) {
+		t.Error("it was called, which makes an empty database")
+		return nil, nil
+	}
+	_, _ = src.packages(t.Context())
+}
+
+func TestAGuestWithRPMAloneLacksNothing(t *testing.T) {
+	src := NewSource(tree(t, map[string]string{"/usr/lib/sysimage/rpm/rpmdb.sqlite": ""}), nil, 0)
+	src.command = func(context.Context, string, ...string) ([]byte, error) { return []byte(rpmListing), nil }
+	if got := collected(t, src, packages); len(got) != 2 {
+		t.Errorf("got %v", got)
 	}
 }

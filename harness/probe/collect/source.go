@@ -41,7 +41,8 @@ type Source struct {
 	manager Manager
 	scratch []byte
 
-	packages func() (*packageDB, error)
+	command  func(ctx context.Context, name string, arguments ...string) ([]byte, error)
+	database *packageRead
 	accounts func() (*accountDB, error)
 	table    func() (*processTable, error)
 }
@@ -49,11 +50,24 @@ type Source struct {
 // NewSource reads below root, "/" in a guest. manager may be nil where systemd does not run. pid is the probe's own: it and
 // the login that runs it are left out of the facts.
 func NewSource(root string, manager Manager, pid int) *Source {
-	s := &Source{root: root, manager: manager, pid: pid, scratch: make([]byte, 64<<10)}
-	s.packages = sync.OnceValues(func() (*packageDB, error) { return readPackages(s) })
+	s := &Source{root: root, manager: manager, pid: pid, scratch: make([]byte, 64<<10), command: runCommand}
 	s.accounts = sync.OnceValues(func() (*accountDB, error) { return readAccounts(s) })
 	s.table = sync.OnceValues(func() (*processTable, error) { return readProcesses(s) })
 	return s
+}
+
+// packageRead is the package database as it was read, with its error.
+type packageRead struct {
+	db  *packageDB
+	err error
+}
+
+func (s *Source) packages(ctx context.Context) (*packageDB, error) {
+	if s.database == nil {
+		db, err := readPackages(ctx, s)
+		s.database = &packageRead{db, err}
+	}
+	return s.database.db, s.database.err
 }
 
 // BootID returns the kernel's id of this boot, "" if there is none to read.
