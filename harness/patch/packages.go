@@ -22,8 +22,10 @@ func (s Stager) stageDebs(ctx context.Context, increment scenario.Increment, job
 		}
 	}
 	// Not --no-download: with it APT does not even fetch what lies there as a file, and gives up ("Pathname to install is
-	// not absolute"). A dependency that was not staged cannot come from elsewhere, for there is no network.
-	return "apt-get --allow-downgrades install --" + quoteAll(staged) + "\n", nil
+	// not absolute"). A dependency that was not staged cannot come from elsewhere, for there is no network. Nor does it make
+	// the directory that it would put archives into.
+	return "mkdir -p " + quote(path.Join(job.dir, "archives/partial")) + "\n" +
+		"apt-get --allow-downgrades install --" + quoteAll(staged) + "\n", nil
 }
 
 // stageRPMs copies .rpm files, for the guest's own rpm.

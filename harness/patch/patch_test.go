@@ -145,6 +145,7 @@ func TestPartsOfAnIncrementComeInTheirOrderAndAreQuoted(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `install -D -m '0640' -o 'root' -g 'adm' -- '/var/cache/patchlab/all/file-0' '/etc/a b.conf'
+mkdir -p '/var/cache/patchlab/all/archives/partial'
 apt-get --allow-downgrades install -- '/var/cache/patchlab/all/packages/it'\''s_1_all.deb'
 cd '/var/cache/patchlab/all/script'
 chmod 0755 '/var/cache/patchlab/all/script/apply.sh'
@@ -161,4 +162,95 @@ systemctl restart -- 'cron'
 	if job.OnlyPackages {
 		t.Error("the increment counts as one that only installs packages")
 	}
+}
+
+func TestWhatIsGivenMayBeNewToTheGuestOrThereAlready(t *testing.T) {
+	script := guesttest.NewScript()
+	script.OnPrefix(downloading, guesttest.Says("0 upgraded\n\n@archives\nlock\npartial\n"))
+	s := stager(t, script)
+	s.Anew = true
+	job, err := s.Stage(t.Context(), scenario.Increment{Name: "given", APT: &security})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "apt-get --no-download --no-remove install -- 'openssl' 'libssl3'\n"; !strings.HasSuffix(job.Script, want) {
+		t.Errorf("script is %s", job.Script)
+	}
+}
+
+func TestRPMsAreInstalledByTheGuestsOwnRPM(t *testing.T) {
+	for mode, option := range map[string]string{scenario.RPMUpgrade: "--upgrade", scenario.RPMInstall: "--install"} {
+		script := guesttest.NewScript()
+		script.On("command -v rpm", guesttest.Says("/usr/bin/rpm\n"))
+		s := stager(t, script)
+		if err := os.WriteFile(filepath.Join(s.Dir, "k-1-1.x86_64.rpm"), []byte("rpm"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		job, err := s.Stage(t.Context(), scenario.Increment{Name: "k", Packages: []string{"k-1-1.x86_64.rpm"}, RPM: mode})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "force=\nif [ -e /etc/debian_version ]; then force=--force-debian; fi\n" +
+			"rpm " + option + " $force -- '/var/cache/patchlab/k/packages/k-1-1.x86_64.rpm'\n"
+		if _, body, _ := strings.Cut(job.Script, "apt.conf'\n"); body != want || !job.OnlyPackages {
+			t.Errorf("%s: script is %q", mode, body)
+		}
+	}
+}
+
+func TestAGuestWithoutRPMIsTheScenariosFault(t *testing.T) {
+	script := guesttest.NewScript()
+	script.On("command -v rpm", guesttest.Exits(127, "", ""))
+	s := stager(t, script)
+	if err := os.WriteFile(filepath.Join(s.Dir, "k.rpm"), []byte("rpm"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Stage(t.Context(), scenario.Increment{Name: "k", Packages: []string{"k.rpm"}})
+	var fault *patch.ScenarioError
+	if !errors.As(err, &fault) || !strings.Contains(err.Error(), "given: {apt: {packages: [rpm], suite: bookworm}}") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestADigestCoversKeysAndPayload(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	increment := scenario.Increment{
+		Name: "given", Packages: []string{"src"}, Script: "apply.sh", Files: []scenario.File{{From: "x.conf", To: "/etc/x"}},
+	}
+	write("src/DEBIAN/control", "Package: a\n")
+	write("apply.sh", "true\n")
+	write("x.conf", "x\n")
+	seen := map[string]string{}
+	note := func(what string) {
+		t.Helper()
+		digest, err := patch.Digest(dir, increment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, twice := seen[digest]; twice {
+			t.Errorf("%s does not change the digest: as %s", what, other)
+		}
+		seen[digest] = what
+	}
+	note("the first one")
+	write("src/DEBIAN/control", "Package: b\n")
+	note("a package's source")
+	write("src/etc/new", "")
+	note("a new file in it")
+	write("apply.sh", "false\n")
+	note("the script")
+	write("x.conf", "y\n")
+	note("a file")
+	increment.Files[0].To = "/etc/y"
+	note("a key")
 }
