@@ -44,6 +44,7 @@ func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment)
 		}, "apply-"+increment.Name); err != nil {
 			return err
 		}
+		r.tellEnded(c, "apply", increment.Name)
 		if applied.code != 0 {
 			r.applyFailed(increment, applied.code, applied.output)
 			return nil
@@ -204,6 +205,9 @@ func withRemedy(f verdict.Finding) verdict.Finding {
 func (r *run) changedSomething(previous fact.Set, job patch.Job, increment scenario.Increment) error {
 	volatile := drift.Learn(r.known.Baseline, r.known.Second, r.known.Control)
 	for _, d := range drift.Compare(previous, r.facts) {
+		if r.facts.ServesConnection(d.Key.UnitOf()) || previous.ServesConnection(d.Key.UnitOf()) {
+			continue // a client's, not the candidate's
+		}
 		if job.OnlyPackages && d.Key.Kind != fact.KindPackage || volatile.Explains(d) {
 			continue
 		}

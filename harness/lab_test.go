@@ -45,6 +45,7 @@ type lab struct {
 
 	// What happens to the guest, for a test to arrange.
 	onApply    map[string]func(*server) // by increment
+	onUp       func(*server)            // when a guest comes into being
 	onRestart  func(*server)
 	onReboot   func(*server)
 	bootsAgain func(*server) bool // false: after a reboot the guest does not answer
@@ -67,7 +68,8 @@ func newLabIn(t *testing.T, dir string) *lab {
 	t.Helper()
 	l := &lab{
 		t: t, dir: dir, suites: &suites{}, servers: map[string]*server{}, onApply: map[string]func(*server){},
-		onRestart: func(*server) {}, onReboot: func(*server) {}, bootsAgain: func(*server) bool { return true },
+		onUp: func(*server) {}, onRestart: func(*server) {}, onReboot: func(*server) {},
+		bootsAgain: func(*server) bool { return true },
 	}
 	var err error
 	if l.driver, err = fake.Open(filepath.Join(dir, "domains.json")); err != nil {
@@ -226,6 +228,7 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 		return render(probe.Settled{BootID: s.bootID(), State: "running"})
 	}))
 	s.guest.OnMatch(subcommand("job"), s.job)
+	l.onUp(s)
 	if l.neverUp {
 		s.guest.Down()
 	}

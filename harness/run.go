@@ -38,6 +38,7 @@ type run struct {
 	judge     *judge.Judge
 	facts     fact.Set // as last taken
 	served    *proxy.Proxy
+	held      []*heldConnection
 	before    specs // the suites' answers before the patch
 	expect    []scenario.Expect
 	specs     []report.Spec
@@ -144,6 +145,7 @@ func (r *run) test(ctx context.Context) (err error) {
 
 // patch is what happens to the clone.
 func (r *run) patch(ctx context.Context, c *clone) error {
+	defer r.letGo()
 	if err := r.prepare(ctx, c); err != nil {
 		return r.unbootable(err, c)
 	}
@@ -161,6 +163,8 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 	if err := r.compare(ctx, c, "apply", ""); err != nil {
 		return err
 	}
+	r.tellEnded(c, "compare", "")
+	r.letGo() // no connection outlives a reboot
 	for _, mode := range r.scenario.Reboot {
 		if err := r.reboot(ctx, c, mode); err != nil || r.end.BootFailed {
 			return err
@@ -182,6 +186,9 @@ func (r *run) prepare(ctx context.Context, c *clone) error {
 			return err
 		}
 		r.booted("start", p.steps["boot"], c)
-		return r.suitesBefore(ctx, c, p)
+		if err := r.suitesBefore(ctx, c, p); err != nil {
+			return err
+		}
+		return r.hold(ctx, c, p)
 	})
 }

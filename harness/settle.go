@@ -10,6 +10,7 @@ import (
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/judge"
+	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/restart"
 	"github.com/patchlab/patchlab/harness/scenario"
@@ -24,6 +25,9 @@ func (r *run) settle(ctx context.Context, c *clone, increment scenario.Increment
 	}
 	execute := r.scenario.Restart != scenario.RestartNone
 	r.advise(plan, execute)
+	if len(plan.Connections) > 0 {
+		r.emit(progress.Note, "settle "+increment.Name, connectionsNote(plan.Connections), 0)
+	}
 	boundary := judge.Boundary{
 		Phase: "settle", Increment: increment.Name, Facts: r.facts,
 		RestartsPending: len(r.scenario.Reboot) > 0 && execute,
@@ -43,6 +47,15 @@ func (r *run) settle(ctx context.Context, c *clone, increment scenario.Increment
 		boundary.RestartsPending = false
 		return r.judgeAt(ctx, c, boundary, "settle-"+increment.Name)
 	})
+}
+
+// connectionsNote says what is not restarted, and why.
+func connectionsNote(left []restart.Unit) string {
+	var names []string
+	for _, u := range left {
+		names = append(names, u.Name)
+	}
+	return "left alone, because each serves a client's open connection: " + strings.Join(names, " ")
 }
 
 func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan, increment scenario.Increment) error {
@@ -65,6 +78,7 @@ func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan
 			}))
 		}
 		_, err = c.settle(ctx)
+		r.tellEnded(c, "settle", increment.Name, names...)
 		return err
 	})
 	return err

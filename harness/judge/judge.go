@@ -50,6 +50,7 @@ type Judge struct {
 	matched   map[int]bool      // allowances that matched something
 
 	findings []verdict.Finding
+	added    map[subject]bool // those that no drift showed, so that no drift's end heals them
 	previous Boundary
 	last     []drift.Drift
 }
@@ -64,7 +65,7 @@ type subject struct {
 func New(c Case) *Judge {
 	j := &Judge{
 		base: c, oldRot: map[subject]bool{}, moved: map[string]string{}, put: map[string]string{},
-		restarted: map[string]bool{}, matched: map[int]bool{},
+		restarted: map[string]bool{}, matched: map[int]bool{}, added: map[subject]bool{},
 	}
 	j.volatile = drift.Learn(append([]fact.Set{c.Baseline}, c.Samples...)...)
 	for _, f := range j.rot() {
@@ -150,7 +151,8 @@ func (j *Judge) dropHealed(found []verdict.Finding, increment string) {
 		still[subject{f.ID, f.Subject}] = true
 	}
 	j.findings = slices.DeleteFunc(j.findings, func(f verdict.Finding) bool {
-		return f.Phase == "apply" && f.Increment == increment && !still[subject{f.ID, f.Subject}]
+		told := j.added[subject{f.ID, f.Subject}]
+		return f.Phase == "apply" && f.Increment == increment && !still[subject{f.ID, f.Subject}] && !told
 	})
 }
 
@@ -183,7 +185,10 @@ func (j *Judge) owner(key fact.Key) fact.Key {
 }
 
 // Add takes a finding that does not come from a drift (a failed apply, a boot that ended, a spec).
-func (j *Judge) Add(f verdict.Finding) { j.findings = append(j.findings, f) }
+func (j *Judge) Add(f verdict.Finding) {
+	j.findings = append(j.findings, f)
+	j.added[subject{f.ID, f.Subject}] = true
+}
 
 // Findings returns all findings so far, sorted, with the unmatched and expired allowances.
 func (j *Judge) Findings() []verdict.Finding {

@@ -27,6 +27,8 @@ func (h *hearing) ruleProcess(d drift.Drift) ruling {
 		return follows(owner)
 	case d.Change == drift.Removed && h.rulings[owner].class == drift.Volatile:
 		return follows(owner)
+	case h.servesConnection(unit):
+		return volatile("it serves one client, and comes and goes with the connection")
 	case isSession(unit):
 		return volatile("people log in and out")
 	case d.Change == drift.Changed:

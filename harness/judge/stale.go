@@ -23,10 +23,13 @@ func (h *hearing) ruleStale(d drift.Drift) ruling {
 	if d.Change != drift.Added {
 		return expected("no longer stale")
 	}
-	if h.RestartsPending && h.base.Restart != scenario.RestartNone {
+	unit, _, _ := splitStale(d.Key.Name)
+	connection := h.servesConnection(unit)
+	// Nobody restarts what serves a client: when all else is restarted, waiting for the reboot is no excuse.
+	leftAlone := connection && h.Phase != "apply"
+	if h.RestartsPending && h.base.Restart != scenario.RestartNone && !leftAlone {
 		return expected("to be restarted")
 	}
-	unit, _, _ := splitStale(d.Key.Name)
 	all := h.staleOf(unit)
 	if first := all[0].Key; first != d.Key {
 		return follows(first)
@@ -34,25 +37,47 @@ func (h *hearing) ruleStale(d drift.Drift) ruling {
 	id, severity := "PL601", verdict.Error
 	title := unit + " still runs files that were replaced"
 	switch {
+	case connection && h.base.Restart != scenario.RestartNone && leftAlone:
+		id, title = "PL602", templateOf(unit)+" still serves an open connection with replaced files after all that was advised"
 	case h.restarted[unit]:
 		id, title = "PL602", unit+" still runs replaced files after its restart"
 	case h.base.Restart != scenario.RestartNone && !h.Rebooted:
 		severity = verdict.Warning // told as a reason to reboot; an error if it survives that
 	}
 	f := statement(severity, id, d, title)
-	f.Subject = fact.Key{Kind: fact.KindStale, Name: unit}
+	f.Subject = fact.Key{Kind: fact.KindStale, Name: h.staleSubject(unit)}
 	f.Was, f.Is, f.Cause = "", "", whoMapsWhat(all)
 	if unit == "init.scope" {
 		f.Remedy = "That is systemd itself, which is not restarted but executes itself anew: systemctl daemon-reexec."
 	}
+	if connection {
+		f.Remedy = "New connections get the new files; this one keeps the old ones until its client hangs up, and a restart of the " +
+			"socket does not end it. To end it: systemctl stop '" + unit + "'."
+	}
 	return finding(f)
+}
+
+// staleSubject is what a statement about a unit's stale processes is about. The instances of a per-connection service, whose names
+// are chance, are one.
+func (h *hearing) staleSubject(unit string) string {
+	if h.servesConnection(unit) {
+		return templateOf(unit)
+	}
+	return unit
+}
+
+// templateOf returns NAME@.service for an instance.
+func templateOf(unit string) string {
+	name, _, _ := strings.Cut(unit, "@")
+	return name + "@.service"
 }
 
 // staleOf lists the drifts of a unit's stale processes that nothing excuses, in order.
 func (h *hearing) staleOf(unit string) []drift.Drift {
 	var all []drift.Drift
 	for key, d := range h.drifts {
-		if owner, _, _ := splitStale(key.Name); key.Kind != fact.KindStale || d.Change != drift.Added || owner != unit {
+		if owner, _, _ := splitStale(key.Name); key.Kind != fact.KindStale || d.Change != drift.Added ||
+			h.staleSubject(owner) != h.staleSubject(unit) {
 			continue
 		}
 		if _, allowed := h.allowance(d); !allowed && !h.volatile.Explains(d) {
@@ -72,8 +97,8 @@ func whoMapsWhat(stale []drift.Drift) string {
 		var files, pids []string
 		who := stale[0].Is
 		for len(stale) > 0 {
-			_, same, file := splitStale(stale[0].Key.Name)
-			if same != executable {
+			owner, same, file := splitStale(stale[0].Key.Name)
+			if same != executable || owner != unit {
 				break
 			}
 			files = append(files, file)
@@ -83,6 +108,9 @@ func whoMapsWhat(stale []drift.Drift) string {
 		owner := ""
 		if isSession(unit) {
 			owner = " of " + who["users"] + " on " + cmp.Or(who["tty"], "no terminal")
+		}
+		if _, ok := fact.ConnectionSocket(unit); ok {
+			owner = " of " + unit
 		}
 		lines = append(lines,
 			executable+" (pid "+distinct(pids)+owner+") maps the deleted "+strings.Join(files, ", "))

@@ -40,6 +40,11 @@ func startsAtBoot(f fact.Fact) bool {
 // passing tells whether the unit is one that comes and goes: a oneshot that a timer or a boot starts.
 func passing(f fact.Fact) bool { return f.Attribute("type") == "oneshot" }
 
+// servesConnection tells whether the unit serves one client's connection, for a socket that is there now or was.
+func (h *hearing) servesConnection(unit string) bool {
+	return h.Facts.ServesConnection(unit) || h.base.Baseline.ServesConnection(unit)
+}
+
 func (u unit) isTimed() bool {
 	return strings.HasSuffix(u.name, ".timer") || strings.HasSuffix(u.name, ".path")
 }
@@ -48,6 +53,9 @@ func (h *hearing) ruleUnit(d drift.Drift) ruling {
 	u := h.unit(d)
 	if strings.HasSuffix(u.name, ".mount") {
 		return ruling{class: drift.Expected, reason: "told by its mount"}
+	}
+	if h.servesConnection(u.name) && u.is.Attribute("active") != "failed" {
+		return volatile("it serves one client, and comes and goes with the connection")
 	}
 	var found []verdict.Finding
 	for _, rule := range []func(*hearing, unit) (verdict.Finding, bool){lost, unstable, appeared, reenabled} {

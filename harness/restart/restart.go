@@ -26,6 +26,9 @@ type Plan struct {
 	Units []Unit
 	// Reboot holds the reasons why restarts are not enough.
 	Reboot []string
+	// Connections are units that serve one client each. Their restart would cut the client off and cannot start them anew, so
+	// they are left alone: they keep the old files until the client hangs up.
+	Connections []Unit
 	// Sessions are login sessions that keep old files until their people log out.
 	Sessions []Unit
 }
@@ -56,7 +59,12 @@ func Advise(facts fact.Set) Plan {
 	}
 	var plan Plan
 	for name, why := range reasons {
-		plan.add(Unit{Name: name, Reason: summary(why)})
+		u := Unit{Name: name, Reason: summary(why)}
+		if facts.ServesConnection(name) {
+			plan.Connections = append(plan.Connections, u)
+			continue
+		}
+		plan.add(u)
 	}
 	if reason := otherKernel(facts); reason != "" {
 		plan.Reboot = append(plan.Reboot, reason)
@@ -83,7 +91,8 @@ func All(facts fact.Set) Plan {
 		running := u.Attribute("active") == "active" && u.Attribute("sub") == "running"
 		known := slices.ContainsFunc(plan.Units, func(p Unit) bool { return p.Name == u.Name })
 		_, refused := unrestartable[u.Name]
-		if running && !known && !refused && strings.HasSuffix(u.Name, ".service") && !isSession(u.Name) {
+		kept := refused || isSession(u.Name) || facts.ServesConnection(u.Name)
+		if running && !known && !kept && strings.HasSuffix(u.Name, ".service") {
 			plan.Units = append(plan.Units, Unit{Name: u.Name, Reason: "the scenario restarts everything"})
 		}
 	}
@@ -122,6 +131,7 @@ func (p *Plan) sort() {
 		}
 	}
 	slices.SortFunc(p.Units, func(a, b Unit) int { return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(p.Connections, func(a, b Unit) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(p.Sessions, func(a, b Unit) int { return cmp.Compare(a.Name, b.Name) })
 	slices.Sort(p.Reboot)
 }

@@ -70,6 +70,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 			Name: "given", APT: &scenario.APT{Packages: []string{"rpm"}, Suite: "bookworm", Mode: "with-new-pkgs"},
 			Files: []scenario.File{{From: "payload/x.conf", To: "/etc/given.conf", Mode: "0644", Owner: "root:root"}},
 		},
+		Hold: []string{"tcp/7", "tcp/80"},
 		Increments: []scenario.Increment{
 			{Name: "openssl", APT: &scenario.APT{
 				Packages: []string{"openssl", "libssl3:amd64"}, Suite: "bookworm-security", Mode: "full-upgrade",

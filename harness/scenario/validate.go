@@ -43,7 +43,6 @@ func (v validator) scenario(s *Scenario) {
 	v.image(s.Image)
 	v.given(s)
 	v.hold(s.Hold)
-	v.later("hold")
 	v.increments(s.Increments)
 	v.oneOf("restart", string(s.Restart), string(RestartAdvised), string(RestartNone), string(RestartAll))
 	v.oneOf("conffiles", string(s.Conffiles), string(ConffilesKeep), string(ConffilesReplace), string(ConffilesAsk))
@@ -192,13 +191,6 @@ func (v validator) truth(s *Scenario) {
 		"prepare", "baseline", "control", "apply", "settle", "audit", "reboot", "compare", "rollback")
 	v.oneOf("truth.boot_stage", s.Truth.BootStage,
 		"ready", "services", "userspace", "initramfs", "kernel", "bootloader", "firmware")
-}
-
-// later reports a key that the schema has and this version does not act upon: ignoring it would test something else.
-func (v validator) later(path string) {
-	if v.doc.Has(path) {
-		v.doc.Problemf(path, "%s", unsupported)
-	}
 }
 
 // oneOf reports a value that is set and unknown.

@@ -114,6 +114,11 @@ func network() []Entry {
 			"The guest is settled but does not let anybody in over ssh.",
 			"Keep a console at hand; check sshd's configuration with `sshd -t`, and what the patch did to it.",
 		},
+		{
+			"PL206", Info, "client connection ended",
+			"A connection that the scenario held open across the patch has ended: clients see an interruption.",
+			"Announce the interruption to those who use the service; a restart cannot be had without it.",
+		},
 	}
 }
 
