@@ -41,10 +41,9 @@ func (e endpoint) dial(ctx context.Context) (*connection, error) {
 }
 
 func (e endpoint) dialSocket(ctx context.Context) (net.Conn, error) {
-	var dialer net.Dialer
 	var failure error
 	for _, socket := range e.sockets {
-		network, err := dialer.DialContext(ctx, "unix", socket)
+		network, err := e.dialer(ctx, "unix", socket)
 		if err == nil {
 			return network, nil
 		}
@@ -63,6 +62,10 @@ func (e endpoint) advice(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrPermission) && e.system:
 		return "; membership in the group libvirt is needed"
+	case e.target != nil && errors.Is(err, fs.ErrNotExist) && !e.system:
+		return "; no libvirt listens there: start it on that machine, as virsh -c qemu:///session does, or name /system"
+	case e.target != nil:
+		return "" // it was said
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return "; no libvirt listens there: start it, or name no URI and let patchlab start its own"
 	default:

@@ -32,7 +32,7 @@ func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hyperv
 	}
 	handle, err := d.define(ctx, spec.Name, text, made)
 	if err != nil {
-		return nil, err
+		return nil, d.guard.explain(err)
 	}
 	return &domain{driver: d, handle: handle, mark: made.mark}, nil
 }

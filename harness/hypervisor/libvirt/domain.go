@@ -28,7 +28,7 @@ func (d *domain) do(ctx context.Context, act string, calls func(*golibvirt.Libvi
 // Start turns the domain on.
 func (d *domain) Start(ctx context.Context) error {
 	if err := d.do(ctx, "starting", func(l *golibvirt.Libvirt) error { return l.DomainCreate(d.handle) }); err != nil {
-		return err
+		return d.driver.guard.explain(err)
 	}
 	d.driver.place.attend(d.handle.Name, d.mark)
 	return nil

@@ -2,7 +2,6 @@ package libvirt
 
 import (
 	"encoding/base64"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,7 +39,7 @@ func translationCache() *libvirtxml.DomainFeatureTCG {
 
 // domainXML renders a spec that [check] has accepted, with the paths that QEMU sees.
 func domainXML(spec hypervisor.DomainSpec, owner metadata) (string, error) {
-	mark, err := xml.Marshal(owner)
+	mark, err := owner.element()
 	if err != nil {
 		return "", fmt.Errorf("rendering the metadata of domain %s: %w", spec.Name, err)
 	}
@@ -57,7 +56,7 @@ func domainXML(spec hypervisor.DomainSpec, owner metadata) (string, error) {
 	definition := libvirtxml.Domain{
 		Type:     kind,
 		Name:     spec.Name,
-		Metadata: &libvirtxml.DomainMetadata{XML: string(mark)},
+		Metadata: &libvirtxml.DomainMetadata{XML: mark},
 		Memory:   &libvirtxml.DomainMemory{Value: uint(spec.MemoryMiB), Unit: "MiB"},
 		VCPU:     &libvirtxml.DomainVCPU{Value: uint(spec.VCPUs)},
 		SysInfo:  sysInfo(spec.Credentials),

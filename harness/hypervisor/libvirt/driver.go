@@ -3,7 +3,9 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,8 @@ import (
 	golibvirt "github.com/digitalocean/go-libvirt"
 
 	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/remote"
+	"github.com/patchlab/patchlab/harness/sshclient"
 )
 
 var (
@@ -23,9 +27,13 @@ var (
 
 // Options of a connection.
 type Options struct {
-	// URI of the libvirt: qemu:///system or qemu:///session, with ?socket=PATH for one that listens elsewhere. Only
-	// libvirts on this host are reached: images and consoles are files here.
+	// URI of the libvirt: qemu:///system or qemu:///session, with ?socket=PATH for one that listens elsewhere, or the same of
+	// another machine: qemu+ssh://[USER@]HOST[:PORT]/system, with ?dir=PATH for where files go there.
 	URI string
+	// SSH is how that machine is reached; default the user's own settings.
+	SSH sshclient.Config
+	// Tell is told of what takes long, such as uploading an image; may be nil.
+	Tell func(string)
 	// Owner of the files that QEMU writes, if it runs as another user than patchlab and libvirt does not hand files
 	// over itself; nil where that is not needed.
 	Owner *Owner
@@ -42,6 +50,8 @@ type Owner struct {
 type Driver struct {
 	endpoint endpoint
 	place    place
+	guard    guard
+	shell    func(ctx context.Context, script string) ([]byte, error) // nil for this host
 	// lease is a connection that no call uses: a libvirt that ends itself when nobody needs it stays while it is open.
 	lease *connection
 	// cleanups are the ends of defines that were cut short.
@@ -54,11 +64,64 @@ func Connect(ctx context.Context, opts Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	lease, err := endpoint.dial(ctx)
+	if endpoint.target != nil {
+		return connectDistant(ctx, endpoint, opts)
+	}
+	d := &Driver{endpoint: endpoint, place: local{owner: opts.Owner}}
+	if d.lease, err = endpoint.dial(ctx); err != nil {
+		return nil, err
+	}
+	if opts.Owner == nil && endpoint.system {
+		d.guard = askGuard(d.lease.libvirt)
+		d.place = local{foreign: d.guard.owner}
+	}
+	return d, nil
+}
+
+// connectDistant reaches a libvirt through ssh.
+func connectDistant(ctx context.Context, endpoint endpoint, opts Options) (_ *Driver, err error) {
+	if opts.SSH.Home == "" {
+		if opts.SSH, err = sshclient.UserConfig(os.Getenv); err != nil {
+			return nil, err
+		}
+	}
+	host, err := remote.Open(ctx, opts.SSH, *endpoint.target)
 	if err != nil {
 		return nil, err
 	}
-	return &Driver{endpoint: endpoint, place: local{owner: opts.Owner}, lease: lease}, nil
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, host.Close())
+		}
+	}()
+	found, err := survey(ctx, host, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if len(endpoint.sockets) == 0 {
+		endpoint.sockets = socketsIn(found.session)
+	}
+	endpoint.dialer = socketDialer(host)
+	d := &Driver{endpoint: endpoint, place: newDistant(host, found.root, opts.Tell), shell: host.Shell}
+	if d.lease, err = endpoint.dial(ctx); err != nil {
+		return nil, err
+	}
+	d.guard = askGuard(d.lease.libvirt)
+	return d, nil
+}
+
+// Shell runs a script on the machine that QEMU runs on; it is nil where that is this host.
+func (d *Driver) Shell() func(ctx context.Context, script string) ([]byte, error) { return d.shell }
+
+// HasKVM tells whether this libvirt offers KVM to its domains.
+func (d *Driver) HasKVM(ctx context.Context) (bool, error) {
+	return call(ctx, d, "asking libvirt for KVM", func(l *golibvirt.Libvirt) (bool, error) {
+		_, err := l.ConnectGetDomainCapabilities(nil, golibvirt.OptString{"x86_64"}, golibvirt.OptString{"pc"}, golibvirt.OptString{"kvm"}, 0)
+		if isCode(err, golibvirt.ErrInvalidArg) || isCode(err, golibvirt.ErrConfigUnsupported) || isCode(err, golibvirt.ErrNoSupport) {
+			return false, nil // "the accel 'kvm' is not supported by ..."
+		}
+		return err == nil, err
+	})
 }
 
 // closePatience bounds how long Close waits for defines that were cut short.
@@ -77,8 +140,8 @@ func (d *Driver) Close() error {
 	case <-undone:
 	case <-ctx.Done():
 	}
-	d.place.close()
 	d.lease.close()
+	d.place.close()
 	return nil
 }
 
@@ -119,6 +182,9 @@ func (d *Driver) Domains(ctx context.Context) ([]hypervisor.Owned, error) {
 			if err != nil {
 				return nil, fmt.Errorf("reading the metadata of %s: %w", handle.Name, err)
 			}
+			if !d.isOurs(meta) {
+				continue
+			}
 			state, err := readState(l, handle)
 			if isCode(err, golibvirt.ErrNoDomain) {
 				continue
@@ -147,6 +213,18 @@ func (d *Driver) Lookup(ctx context.Context, name string) (hypervisor.Domain, er
 		if err != nil {
 			return nil, err
 		}
+		if !d.isOurs(meta) {
+			return nil, fmt.Errorf("%w that patchlab made from this host", hypervisor.ErrNotFound)
+		}
 		return &domain{driver: d, handle: handle, mark: meta}, nil
 	})
+}
+
+// isOurs tells whether a domain was made from this host, and over a connection of this kind. Others' run directories are
+// out of sight, so that nobody here can tell whether their runs are alive.
+func (d *Driver) isOurs(mark metadata) bool {
+	if d.endpoint.target == nil {
+		return mark.Client == ""
+	}
+	return mark.Client == clientName()
 }

@@ -15,6 +15,8 @@ import (
 // local is the host that patchlab runs on: files are where the spec names them.
 type local struct {
 	owner *Owner // see [Options]
+	// foreign is the user that QEMU runs as where libvirt hands files over by itself; nil where that is ourselves.
+	foreign *Owner
 }
 
 var _ place = local{}

@@ -14,14 +14,31 @@ const namespace = "https://github.com/patchlab/patchlab/domain/1"
 
 // metadata is written into each domain, so that whoever finds it knows where it belongs and what goes with it.
 type metadata struct {
-	XMLName xml.Name `xml:"https://github.com/patchlab/patchlab/domain/1 owner"`
-	Run     string   `xml:"run,attr"`
-	Dir     string   `xml:"dir,attr"`
-	Overlay string   `xml:"overlay,attr,omitempty"` // the disk that Undefine removes
+	Run       string `xml:"run,attr"`
+	Dir       string `xml:"dir,attr"`
+	Overlay   string `xml:"overlay,attr,omitempty"`   // the disk that Undefine removes
+	Variables string `xml:"variables,attr,omitempty"` // the same of the EFI variables
+
+	// Of a domain on another machine than patchlab's, see [distant]. Client is who made it; Home is its directory there;
+	// the others are files of the client: the console and how much of it an earlier domain wrote, and a disk that stays.
+	Client      string `xml:"client,attr,omitempty"`
+	Home        string `xml:"home,attr,omitempty"`
+	Console     string `xml:"console,attr,omitempty"`
+	ConsoleBase int64  `xml:"console-base,attr,omitempty"`
+	Disk        string `xml:"disk,attr,omitempty"`
+}
+
+// element renders the metadata for a domain's XML.
+func (m metadata) element() (string, error) {
+	text, err := xml.Marshal(struct {
+		XMLName xml.Name `xml:"https://github.com/patchlab/patchlab/domain/1 owner"`
+		metadata
+	}{metadata: m})
+	return string(text), err
 }
 
 func newMetadata(spec hypervisor.DomainSpec) metadata {
-	m := metadata{Run: spec.RunID, Dir: spec.RunDir}
+	m := metadata{Run: spec.RunID, Dir: spec.RunDir, Variables: spec.Variables.Path}
 	if spec.Disk.Backing != "" {
 		m.Overlay = spec.Disk.Path
 	}
@@ -34,13 +51,9 @@ func readMetadata(l *golibvirt.Libvirt, handle golibvirt.Domain) (metadata, erro
 		return metadata{}, err
 	}
 	// libvirt gives the element back without its namespace.
-	var found struct {
-		Run     string `xml:"run,attr"`
-		Dir     string `xml:"dir,attr"`
-		Overlay string `xml:"overlay,attr"`
-	}
+	var found metadata
 	if err := xml.Unmarshal([]byte(text), &found); err != nil {
 		return metadata{}, fmt.Errorf("reading %q: %w", text, err)
 	}
-	return metadata{Run: found.Run, Dir: found.Dir, Overlay: found.Overlay}, nil
+	return found, nil
 }

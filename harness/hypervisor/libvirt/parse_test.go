@@ -15,21 +15,28 @@ import (
 func TestURIs(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", "/run/user/7")
 	tests := map[string]struct {
-		want  golibvirt.ConnectURI
-		first string // the first socket
-		wrong string // part of the error
+		want   golibvirt.ConnectURI
+		first  string // the first socket
+		target string // the other machine
+		wrong  string // part of the error
 	}{
-		"qemu:///system":                      {want: golibvirt.QEMUSystem, first: "/run/libvirt/libvirt-sock"},
-		"qemu:///session":                     {want: golibvirt.QEMUSession, first: "/run/user/7/libvirt/libvirt-sock"},
-		"qemu+unix:///system":                 {want: golibvirt.QEMUSystem, first: "/run/libvirt/libvirt-sock"},
-		"qemu:///session?socket=%2Frun%2Fa+b": {want: golibvirt.QEMUSession, first: "/run/a b"},
-		"qemu+ssh://root@host/system":         {wrong: "only QEMU on this host"},
-		"qemu://host/system":                  {wrong: "only QEMU on this host"},
-		"xen:///system":                       {wrong: "only QEMU on this host"},
-		"":                                    {wrong: "only QEMU on this host"},
-		"qemu:///embed":                       {wrong: "have /system, /session"},
-		"qemu:///system?keyfile=x":            {wrong: `unknown parameter "keyfile"`},
-		"qemu:///\x00":                        {wrong: "reading the libvirt URI"},
+		"qemu:///system":                            {want: golibvirt.QEMUSystem, first: "/run/libvirt/libvirt-sock"},
+		"qemu:///session":                           {want: golibvirt.QEMUSession, first: "/run/user/7/libvirt/libvirt-sock"},
+		"qemu+unix:///system":                       {want: golibvirt.QEMUSystem, first: "/run/libvirt/libvirt-sock"},
+		"qemu:///session?socket=%2Frun%2Fa+b":       {want: golibvirt.QEMUSession, first: "/run/a b"},
+		"qemu+ssh://root@host:2222/system":          {want: golibvirt.QEMUSystem, first: "/run/libvirt/libvirt-sock", target: "root@host:2222"},
+		"qemu+ssh://lab/session?dir=/srv&socket=/s": {want: golibvirt.QEMUSession, first: "/s", target: "lab"},
+		"qemu+ssh:///system":                        {wrong: "names no host"},
+		"qemu+ssh://root:secret@host/system":        {wrong: "use a key"},
+		"qemu+ssh://host/system?dir=srv":            {wrong: "want an absolute path"},
+		"qemu+ssh://host/system?keyfile=x":          {wrong: `unknown parameter "keyfile" (have dir, socket)`},
+		"qemu:///system?dir=/srv":                   {wrong: `unknown parameter "dir"`},
+		"qemu://host/system":                        {wrong: "only QEMU on this host"},
+		"xen:///system":                             {wrong: "only QEMU on this host"},
+		"":                                          {wrong: "only QEMU on this host"},
+		"qemu:///embed":                             {wrong: "have /system, /session"},
+		"qemu:///system?keyfile=x":                  {wrong: `unknown parameter "keyfile"`},
+		"qemu:///\x00":                              {wrong: "reading the libvirt URI"},
 	}
 	for text, test := range tests {
 		got, err := parseURI(text)
@@ -39,10 +46,17 @@ func TestURIs(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || got.uri != test.want || got.sockets[0] != test.first {
+		if err != nil || got.uri != test.want || got.sockets[0] != test.first || targetOf(got) != test.target {
 			t.Errorf("%q: got %+v (%v)", text, got, err)
 		}
 	}
+}
+
+func targetOf(e endpoint) string {
+	if e.target == nil {
+		return ""
+	}
+	return e.target.String()
 }
 
 func TestTheSessionsSocketWithoutARuntimeDirectory(t *testing.T) {
