@@ -29,7 +29,8 @@ func newImageCommand(env *environment) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImageBuildCommand(env), newImageListCommand(env), newImageShowCommand(env), newImageRemoveCommand(env))
+	cmd.AddCommand(newImageBuildCommand(env), newImageListCommand(env), newImageShowCommand(env), newImageRemoveCommand(env),
+		newImageImportCommand(env), newImageExportCommand(env))
 	return cmd
 }
 
@@ -83,22 +84,34 @@ func (e *environment) buildImage(ctx context.Context, name string, opts imageBui
 
 // buildOn opens the host for as long as the build takes.
 func (e *environment) buildOn(ctx context.Context, builder *image.Builder, m manifest.Manifest, rebuild bool) (built image.Image, err error) {
-	if err := e.Dirs.Make(); err != nil {
-		return image.Image{}, err
-	}
-	sink, closeSink := e.sink()
-	defer closeSink()
-	host, err := e.openHost(ctx, func(text string) {
-		sink.Emit(progress.Event{Kind: progress.Note, Run: m.Name, Step: "host", Text: text, At: time.Now()})
-	})
+	closeHost, err := e.prepareBuilder(ctx, builder, m.Name)
 	if err != nil {
 		return image.Image{}, err
 	}
-	defer func() { err = errors.Join(err, host.Driver.Close()) }()
+	defer func() { err = errors.Join(err, closeHost()) }()
+	return builder.Build(ctx, m, rebuild)
+}
+
+// prepareBuilder gives a builder the host and somebody who watches, until the returned function is called.
+func (e *environment) prepareBuilder(ctx context.Context, builder *image.Builder, name string) (closeHost func() error, err error) {
+	if err := e.Dirs.Make(); err != nil {
+		return nil, err
+	}
+	sink, closeSink := e.sink()
+	host, err := e.openHost(ctx, func(text string) {
+		sink.Emit(progress.Event{Kind: progress.Note, Run: name, Step: "host", Text: text, At: time.Now()})
+	})
+	if err != nil {
+		closeSink()
+		return nil, err
+	}
 	builder.Driver, builder.Sink = host.Driver, sink
 	builder.Accelerator = host.Accelerator.Best
 	builder.Timeouts = builder.Timeouts.Scaled(host.Accelerator.Slowness)
-	return builder.Build(ctx, m, rebuild)
+	return func() error {
+		closeSink()
+		return host.Driver.Close()
+	}, nil
 }
 
 // imageKey gives an image build's boots what runs give their clones.
@@ -233,7 +246,8 @@ func (e *environment) renderImage(i image.Image, state string) error {
 			{"image", i.Name + " (" + state + ")"},
 			{"digest", i.Digest},
 			{"disk", fmt.Sprintf("%s (%d MiB)", i.Disk, i.DiskSize>>20)},
-			{"system", fmt.Sprintf("%s %s, %s", i.Distribution, i.Release, strings.Join(i.Pockets, ", "))},
+			{"system", system(i)},
+			{"access", i.Access.String()},
 			{"machine", fmt.Sprintf("%s, %d MiB of memory, %d vCPU", i.Firmware, i.MemoryMiB, i.VCPUs)},
 			{"services", strings.Join(i.Services, ", ")},
 			{"packages", fmt.Sprint(len(i.Packages))},
@@ -243,8 +257,16 @@ func (e *environment) renderImage(i image.Image, state string) error {
 		} {
 			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
 		}
-		return table.Flush()
+		return errors.Join(table.Flush(), renderLacks(w, i))
 	})
+}
+
+// system says what runs in an image, and what it was made of.
+func system(i image.Image) string {
+	if i.Imported != nil {
+		return fmt.Sprintf("%s (%s %s), from %s", or(i.Imported.System, "unknown"), i.Distribution, i.Release, i.Imported.File)
+	}
+	return fmt.Sprintf("%s %s, %s", i.Distribution, i.Release, strings.Join(i.Pockets, ", "))
 }
 
 // seconds lists the stages, the longest first.

@@ -85,7 +85,7 @@ func TestImageMistakesAreUsageErrorsWithTheRemedy(t *testing.T) {
 
 func TestImageCommandsAreDocumented(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"build", "list", "show", "rm"} {
+	for _, name := range []string{"build", "list", "show", "rm", "import", "export"} {
 		if code, out, stderr := imageCommand(t, "image", name, "--help"); code != 0 || !strings.Contains(out, "patchlab image "+name) {
 			t.Errorf("help of %s: exit %d, %s", name, code, errors.New(stderr))
 		}

@@ -44,16 +44,21 @@ func (j *buildJob) firstBoot(ctx context.Context) error {
 			if err := j.runScript(ctx, m.conn, "clearing up in the guest", leaveScript); err != nil {
 				return err
 			}
-			if err := m.powerOff(ctx); err != nil {
-				return err
-			}
-			commit := tool{name: "qemu-img", arguments: []string{"commit", "-q", spec.Disk.Path}, log: j.log}
-			if err := commit.run(ctx); err != nil {
-				return fmt.Errorf("merging the first boot into the disk: %w", err)
-			}
-			return nil
+			return j.mergeFirstBoot(ctx, m)
 		})
 	})
+}
+
+// mergeFirstBoot turns the machine off and makes what its guest wrote a part of the disk.
+func (j *buildJob) mergeFirstBoot(ctx context.Context, m *machine) error {
+	if err := m.powerOff(ctx); err != nil {
+		return err
+	}
+	commit := tool{name: "qemu-img", arguments: []string{"commit", "-q", m.spec.Disk.Path}, log: j.log}
+	if err := commit.run(ctx); err != nil {
+		return fmt.Errorf("merging the first boot into the disk: %w", err)
+	}
+	return nil
 }
 
 // checkBoot proves, on an overlay that is thrown away, that the image boots by itself and that nothing in it fails.
@@ -196,13 +201,12 @@ func (m *machine) boot(ctx context.Context) error {
 		return fmt.Errorf("making a key: %w", err)
 	}
 	m.spec.Credentials = map[string]string{"ssh.authorized_keys.root": key.AuthorizedKey}
-	if m.domain, err = m.job.Driver.Define(ctx, m.spec); err != nil {
-		return err
-	}
-	if err := m.domain.Start(ctx); err != nil {
-		return err
-	}
-	address, err := m.domain.Address(ctx)
+	return m.bootWith(ctx, key)
+}
+
+// bootWith turns the machine on and waits until it lets the key in.
+func (m *machine) bootWith(ctx context.Context, key Key) error {
+	address, err := m.powerOn(ctx)
 	if err != nil {
 		return err
 	}
@@ -217,6 +221,17 @@ func (m *machine) boot(ctx context.Context) error {
 		return fmt.Errorf("booting the guest (its console is kept beside the log): %w", err)
 	}
 	return nil
+}
+
+// powerOn makes the domain and returns the address at which its guest will answer.
+func (m *machine) powerOn(ctx context.Context) (address string, err error) {
+	if m.domain, err = m.job.Driver.Define(ctx, m.spec); err != nil {
+		return "", err
+	}
+	if err := m.domain.Start(ctx); err != nil {
+		return "", err
+	}
+	return m.domain.Address(ctx)
 }
 
 // powerOff asks the guest to and waits until it has.
@@ -252,12 +267,16 @@ type livingDialer struct {
 
 // Dial makes one attempt.
 func (d livingDialer) Dial(ctx context.Context) (guest.Conn, error) {
-	state, err := d.domain.State(ctx)
-	if err != nil {
+	if err := checkAlive(ctx, d.domain); err != nil {
 		return nil, err
 	}
-	if state != hypervisor.StateRunning {
-		return nil, errDomainGone
-	}
 	return d.dialer.Dial(ctx)
+}
+
+func checkAlive(ctx context.Context, domain hypervisor.Domain) error {
+	state, err := domain.State(ctx)
+	if err == nil && state != hypervisor.StateRunning {
+		err = errDomainGone
+	}
+	return err
 }

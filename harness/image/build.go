@@ -185,6 +185,8 @@ type buildJob struct {
 	hostKey  string
 	packages map[string]string
 	seconds  map[string]float64
+	imported *Imported // nil where the image is built from its manifest
+	access   Access
 	logs     string // directory
 	log      *os.File
 }
@@ -271,6 +273,10 @@ func (j *buildJob) finish(ctx context.Context) (Image, error) {
 		Firmware: m.Firmware, MemoryMiB: m.Memory.MiB(), VCPUs: m.VCPUs, MAC: mac(m.Name),
 		HostKey: j.hostKey, Services: m.Services, Packages: j.packages,
 		Built: j.Now().UTC().Truncate(time.Second), Hypervisor: version, Seconds: maps.Clone(j.seconds),
+	}
+	built.Access = j.access.withDefaults()
+	if j.imported != nil {
+		built.Imported, built.Recipe = j.imported, j.imported.recipe(m)
 	}
 	for _, pocket := range m.Pockets {
 		built.Pockets = append(built.Pockets, string(pocket))

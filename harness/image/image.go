@@ -31,7 +31,7 @@ type DamagedError struct {
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("image %s is damaged: %s %s; make it anew: patchlab image build %s --rebuild", e.Name, e.Disk, e.Reason, e.Name)
+	return fmt.Sprintf("image %s is damaged: %s %s; make it anew: patchlab image build %s --rebuild, or import it again", e.Name, e.Disk, e.Reason, e.Name)
 }
 
 // Image is a built one. All but Disk is recorded in image.json beside the disk.
@@ -54,9 +54,10 @@ type Image struct {
 	Firmware     hypervisor.Firmware `json:"firmware"`
 	MemoryMiB    int                 `json:"memory_mib"`
 	VCPUs        int                 `json:"vcpus"`
-	MAC          string              `json:"mac"`      // of every clone: a clone has the hardware that its image knows
-	HostKey      string              `json:"host_key"` // the guest's, as in authorized_keys: TYPE BASE64
-	Access       Access              `json:"access"`   // how clones are reached
+	MAC          string              `json:"mac"`                // of every clone: a clone has the hardware that its image knows
+	HostKey      string              `json:"host_key"`           // the guest's, as in authorized_keys: TYPE BASE64
+	Access       Access              `json:"access"`             // how clones are reached
+	Imported     *Imported           `json:"imported,omitempty"` // what is known of an image from elsewhere; nil for a built one
 	Services     []string            `json:"services"`
 	Packages     map[string]string   `json:"packages"` // name -> version
 	Built        time.Time           `json:"built"`

@@ -24,6 +24,12 @@ var (
 	bootloaderScript string
 	//go:embed hooks/leave.sh
 	leaveScript string
+	//go:embed hooks/adopted.sh
+	adoptedScript string
+	//go:embed hooks/survey.sh
+	surveyScript string
+	//go:embed hooks/vagrant.sh
+	vagrantScript string
 )
 
 // keyring verifies the packages; it is in the package debian-archive-keyring.

@@ -70,7 +70,8 @@ type tool struct {
 	title     string // in messages; default name
 	arguments []string
 	stdin     string
-	env       []string // beside this process's
+	stdout    io.Writer // for what the program answers; default log
+	env       []string  // beside this process's
 	log       io.Writer
 	hide      func(string) string // applied to what goes into an error; may be nil
 }
@@ -90,6 +91,9 @@ func (t tool) run(ctx context.Context) error {
 	last := &tail{}
 	output := io.MultiWriter(t.log, last)
 	command.Stdout, command.Stderr = output, output
+	if t.stdout != nil {
+		command.Stdout = t.stdout
+	}
 	// A group of its own: Ctrl-C in a terminal reaches us alone.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 
