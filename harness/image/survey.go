@@ -135,7 +135,7 @@ func or(text, otherwise string) string {
 }
 
 // lacks says what runs on the image will miss.
-func (s survey) lacks(access Access) []string {
+func (s *survey) lacks(access Access) []string {
 	lacks := []string{}
 	add := func(missing bool, format string, values ...any) {
 		if missing {
@@ -158,6 +158,6 @@ func (s survey) lacks(access Access) []string {
 }
 
 // bootShows tells whether the console shows more than the firmware's and the boot loader's words.
-func (s survey) bootShows() bool {
+func (s *survey) bootShows() bool {
 	return !slices.Contains([]boot.Stage{"", boot.Firmware, boot.Bootloader, boot.Kernel}, s.Console)
 }
