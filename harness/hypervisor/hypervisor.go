@@ -43,8 +43,8 @@ type Domain interface {
 	Address(ctx context.Context) (string, error)
 	// Destroy pulls the plug. It returns nil if the domain is off already.
 	Destroy(ctx context.Context) error
-	// Undefine removes the domain, and its overlay disk if it has a backing image. It destroys a running
-	// domain first, and returns nil if all is gone already.
+	// Undefine removes the domain, its EFI variables, and its overlay disk if it has a backing image. It destroys a
+	// running domain first, and returns nil if all is gone already.
 	Undefine(ctx context.Context) error
 }
 
@@ -140,7 +140,7 @@ type DomainSpec struct {
 	VCPUs       int
 
 	Disk Disk
-	// Variables are the EFI variables; EFI only.
+	// Variables are the EFI variables; for [EFI] only, and needed there.
 	Variables Variables
 	// Seed is an ISO 9660 file that the guest sees as a read-only CD, such as cloud-init's NoCloud data; may be empty. It is
 	// the caller's: Define fails without it, and nobody but the caller removes it.
@@ -170,6 +170,8 @@ type Disk struct {
 
 // Variables are the memory in which EFI firmware keeps its settings and boot entries, a raw file.
 type Variables struct {
-	Path string // the clone's own file: Define makes it as a copy of From, Undefine removes it
-	From string // the image's file, or the firmware's empty one; never written to
+	// Path is the domain's own file: Define makes it as a copy of From, Undefine removes it.
+	Path string
+	// From is the image's file, which is never written to; empty means the firmware's own, in which nothing is set.
+	From string
 }

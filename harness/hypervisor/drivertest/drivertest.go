@@ -25,6 +25,8 @@ type Bench struct {
 	// Backing is a qcow2 image whose guest writes Greeting to its first serial port at each boot and then idles.
 	Backing  string
 	Greeting string
+	// Variables is a file of EFI variables that belong to the driver's firmware.
+	Variables string
 	// Kill ends the process of a running domain from outside, without asking the driver.
 	Kill func(t *testing.T, driver hypervisor.Driver, name string)
 	// Accelerator for the domains.
@@ -56,6 +58,9 @@ func Run(t *testing.T, bench Bench) {
 		{"a killed domain is off, not an error", survivesKill},
 		{"a disk without backing stays", keepsOwnDisk},
 		{"the backing image is never written", keepsBacking},
+		{"EFI variables are the domain's own and last as long as it", ownsVariables},
+		{"EFI variables come from the firmware when there is no image", takesFirmwaresVariables},
+		{"EFI variables that cannot be made are refused", refusesBadVariables},
 		{"a seed is read and stays", keepsSeed},
 		{"the console receives what the guest writes, over all boots", writesConsole},
 		{"two domains live at once", livesTwice},
@@ -176,7 +181,7 @@ func wantState(t *testing.T, domain hypervisor.Domain, want ...hypervisor.State)
 	}
 }
 
-// wantGone checks that neither the domain nor its overlay is left.
+// wantGone checks that neither the domain nor a file of its own is left.
 func (f fixture) wantGone(t *testing.T, spec hypervisor.DomainSpec) {
 	t.Helper()
 	if _, err := f.driver.Lookup(t.Context(), spec.Name); !errors.Is(err, hypervisor.ErrNotFound) {
@@ -184,6 +189,9 @@ func (f fixture) wantGone(t *testing.T, spec hypervisor.DomainSpec) {
 	}
 	if exists(t, spec.Disk.Path) {
 		t.Error("the overlay is left")
+	}
+	if spec.Variables.Path != "" && exists(t, spec.Variables.Path) {
+		t.Error("the EFI variables are left")
 	}
 }
 

@@ -112,7 +112,7 @@ func (d *domain) Destroy(ctx context.Context) error {
 	return nil
 }
 
-// Undefine turns the domain off and forgets it, and removes its overlay.
+// Undefine turns the domain off and forgets it, and removes its files.
 func (d *domain) Undefine(ctx context.Context) error {
 	err := d.begin(ctx, Undefine)
 	if errors.Is(err, hypervisor.ErrNotFound) {
@@ -122,7 +122,7 @@ func (d *domain) Undefine(ctx context.Context) error {
 		return err
 	}
 	off := d.machine.turnOff(hypervisor.StateOff)
-	err = d.machine.removeOverlay()
+	err = d.machine.removeFiles()
 	if err == nil {
 		delete(d.driver.machines, d.machine.spec.Name)
 		err = d.driver.record()

@@ -132,7 +132,7 @@ func (d *Driver) begin(ctx context.Context, op Op, what string) error {
 	return nil
 }
 
-// Define makes the domain, its console and, above a backing image, an overlay.
+// Define makes the domain, its console, its EFI variables and, above a backing image, an overlay.
 func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hypervisor.Domain, error) {
 	if err := d.begin(ctx, Define, spec.Name); err != nil {
 		return nil, err
@@ -169,15 +169,40 @@ func makeFiles(spec hypervisor.DomainSpec) error {
 	if err := console.Close(); err != nil {
 		return fmt.Errorf("creating the console's file: %w", err)
 	}
+	if spec.Firmware == hypervisor.EFI {
+		if err := makeVariables(spec.Variables); err != nil {
+			return errors.Join(err, os.Remove(spec.Console))
+		}
+	}
 	if spec.Disk.Backing == "" {
 		return nil
 	}
 	overlay, err := os.OpenFile(spec.Disk.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return errors.Join(fmt.Errorf("creating the overlay: %w", err), os.Remove(spec.Console))
+		return errors.Join(fmt.Errorf("creating the overlay: %w", err), os.Remove(spec.Console), removeFile(spec.Variables.Path))
 	}
 	if err := overlay.Close(); err != nil {
 		return fmt.Errorf("creating the overlay: %w", err)
+	}
+	return nil
+}
+
+// makeVariables copies the image's variables, or those of the fake's firmware, which are empty.
+func makeVariables(variables hypervisor.Variables) error {
+	var content []byte
+	if variables.From != "" {
+		var err error
+		if content, err = os.ReadFile(variables.From); err != nil {
+			return fmt.Errorf("copying the EFI variables: %w", err)
+		}
+	}
+	file, err := os.OpenFile(variables.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("copying the EFI variables: %w", err)
+	}
+	_, err = file.Write(content)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return errors.Join(fmt.Errorf("copying the EFI variables: %w", err), os.Remove(variables.Path))
 	}
 	return nil
 }
@@ -236,13 +261,24 @@ func (d *Driver) wentOff(m *machine, off bool) {
 	}
 }
 
-// removeOverlay takes the machine's overlay away; one that is gone already is no error.
-func (m *machine) removeOverlay() error {
-	if m.spec.Disk.Backing == "" {
+// removeFiles takes the machine's overlay and variables away; what is gone already is no error.
+func (m *machine) removeFiles() error {
+	err := removeFile(m.spec.Variables.Path)
+	if m.spec.Disk.Backing != "" {
+		err = errors.Join(err, removeFile(m.spec.Disk.Path))
+	}
+	if err != nil {
+		return fmt.Errorf("removing the files of %s: %w", m.spec.Name, err)
+	}
+	return nil
+}
+
+func removeFile(path string) error {
+	if path == "" {
 		return nil
 	}
-	if err := os.Remove(m.spec.Disk.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing the overlay of %s: %w", m.spec.Name, err)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ func TestConformance(t *testing.T) {
 		Dir:         func(t *testing.T) string { t.Helper(); return t.TempDir() },
 		Backing:     backing(t),
 		Greeting:    fake.Greeting,
+		Variables:   backing(t),
 		Accelerator: hypervisor.TCG,
 		Kill: func(t *testing.T, _ hypervisor.Driver, name string) {
 			t.Helper()

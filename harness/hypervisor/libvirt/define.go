@@ -11,7 +11,7 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor"
 )
 
-// Define makes the domain, its console and, above a backing image, its overlay.
+// Define makes the domain, its console, its EFI variables and, above a backing image, its overlay.
 func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hypervisor.Domain, error) {
 	if err := check(spec); err != nil {
 		return nil, fmt.Errorf("defining domain %q: %w", spec.Name, err)
@@ -26,7 +26,7 @@ func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hyperv
 	if err != nil {
 		return nil, fmt.Errorf("defining domain %s: %w", spec.Name, err)
 	}
-	text, err := domainXML(made.spec, made.mark)
+	text, err := domainXML(made)
 	if err != nil {
 		return nil, errors.Join(err, made.undo(ctx))
 	}

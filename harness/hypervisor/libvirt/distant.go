@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
 	"github.com/patchlab/patchlab/harness/hypervisor/remote"
 )
 
@@ -67,11 +68,15 @@ func (d *distant) furnish(ctx context.Context, spec hypervisor.DomainSpec) (furn
 	if err := client.Mkdir(mark.Home); err != nil {
 		return furnished{}, errors.Join(fmt.Errorf("making %s on %s: %w", mark.Home, d.host.Name(), err), made.remove())
 	}
-	placed, err := d.makeThere(ctx, spec, mark)
+	firmware, err := findFirmware(spec, sizeBy(client.Stat))
+	if err != nil {
+		return furnished{}, errors.Join(fmt.Errorf("on %s: %w", d.host.Name(), err), undo(ctx))
+	}
+	placed, err := d.makeThere(ctx, spec, mark, firmware)
 	if err != nil {
 		return furnished{}, errors.Join(err, undo(ctx))
 	}
-	return furnished{spec: placed, mark: mark, undo: undo}, nil
+	return furnished{spec: placed, firmware: firmware.Code, mark: mark, undo: undo}, nil
 }
 
 // makeHere makes what a spec promises on this host.
@@ -137,7 +142,7 @@ func (d *distant) signpost(name, home string) error {
 const consoleFile = "console.log"
 
 // makeThere uploads and makes what QEMU needs, and returns the spec with QEMU's paths.
-func (d *distant) makeThere(ctx context.Context, spec hypervisor.DomainSpec, mark metadata) (hypervisor.DomainSpec, error) {
+func (d *distant) makeThere(ctx context.Context, spec hypervisor.DomainSpec, mark metadata, firmware ovmf.Firmware) (hypervisor.DomainSpec, error) {
 	placed := spec
 	placed.Console = path.Join(mark.Home, consoleFile)
 	placed.Disk.Path = path.Join(mark.Home, filepath.Base(spec.Disk.Path))
@@ -160,7 +165,9 @@ func (d *distant) makeThere(ctx context.Context, spec hypervisor.DomainSpec, mar
 	}
 	if spec.Variables.Path != "" {
 		placed.Variables.Path = path.Join(mark.Home, filepath.Base(spec.Variables.Path))
-		own[placed.Variables.Path] = spec.Variables.From
+		if spec.Variables.From != "" {
+			own[placed.Variables.Path] = spec.Variables.From
+		}
 	}
 	for there, here := range own {
 		if err := d.store.copy(ctx, here, there); err != nil {
@@ -174,6 +181,10 @@ func (d *distant) makeThere(ctx context.Context, spec hypervisor.DomainSpec, mar
 	if spec.Disk.Backing != "" {
 		script = append(script, "umask 077", fmt.Sprintf("qemu-img create -q -f qcow2 -F qcow2 -b %s %s",
 			remote.Quote(placed.Disk.Backing), remote.Quote(placed.Disk.Path)))
+	}
+	if spec.Variables.Path != "" && spec.Variables.From == "" {
+		script = append(script, "umask 077", fmt.Sprintf("cat %s >%s",
+			remote.Quote(firmware.Variables), remote.Quote(placed.Variables.Path)))
 	}
 	if _, err := d.host.Shell(ctx, strings.Join(script, "\n")); err != nil {
 		return placed, fmt.Errorf("creating the domain's files: %w", err)
@@ -194,13 +205,7 @@ func (d *distant) clear(ctx context.Context, name string, mark metadata) error {
 	if err := d.removeHome(ctx, mark); err != nil {
 		return err
 	}
-	var signposts files
-	for _, name := range []string{mark.Overlay, mark.Variables} {
-		if name != "" {
-			signposts = append(signposts, name)
-		}
-	}
-	return signposts.remove()
+	return mark.files().remove() // the signposts
 }
 
 func (d *distant) removeHome(ctx context.Context, mark metadata) error {

@@ -38,8 +38,9 @@ func translationCache() *libvirtxml.DomainFeatureTCG {
 }
 
 // domainXML renders a spec that [check] has accepted, with the paths that QEMU sees.
-func domainXML(spec hypervisor.DomainSpec, owner metadata) (string, error) {
-	mark, err := owner.element()
+func domainXML(made furnished) (string, error) {
+	spec := made.spec
+	mark, err := made.mark.element()
 	if err != nil {
 		return "", fmt.Errorf("rendering the metadata of domain %s: %w", spec.Name, err)
 	}
@@ -60,7 +61,7 @@ func domainXML(spec hypervisor.DomainSpec, owner metadata) (string, error) {
 		Memory:   &libvirtxml.DomainMemory{Value: uint(spec.MemoryMiB), Unit: "MiB"},
 		VCPU:     &libvirtxml.DomainVCPU{Value: uint(spec.VCPUs)},
 		SysInfo:  sysInfo(spec.Credentials),
-		OS:       operatingSystem(spec),
+		OS:       operatingSystem(spec, made.firmware),
 		Features: features,
 		CPU:      cpu,
 		Clock:    &libvirtxml.DomainClock{Offset: "utc"},
@@ -83,11 +84,17 @@ func domainXML(spec hypervisor.DomainSpec, owner metadata) (string, error) {
 	return text, nil
 }
 
-func operatingSystem(spec hypervisor.DomainSpec) *libvirtxml.DomainOS {
+// operatingSystem says what starts the guest; firmware is the code of an EFI domain's.
+func operatingSystem(spec hypervisor.DomainSpec, firmware string) *libvirtxml.DomainOS {
 	system := &libvirtxml.DomainOS{
 		Type:   &libvirtxml.DomainOSType{Arch: "x86_64", Machine: "pc", Type: "hvm"},
 		Kernel: spec.Kernel, Initrd: spec.Initrd, Cmdline: spec.CommandLine,
 		BootDevices: []libvirtxml.DomainBootDevice{{Dev: "hd"}},
+	}
+	if spec.Firmware == hypervisor.EFI {
+		system.Loader = &libvirtxml.DomainLoader{Path: firmware, Readonly: "yes", Type: "pflash"}
+		// It exists already: libvirt neither makes it nor chooses its place.
+		system.NVRam = &libvirtxml.DomainNVRam{NVRam: spec.Variables.Path}
 	}
 	if len(spec.Credentials) > 0 {
 		system.SMBios = &libvirtxml.DomainSMBios{Mode: "sysinfo"}
@@ -193,10 +200,15 @@ func check(spec hypervisor.DomainSpec) error {
 	}
 	switch spec.Firmware {
 	case hypervisor.BIOS:
+		if spec.Variables != (hypervisor.Variables{}) {
+			wrong = append(wrong, errors.New("EFI variables: a BIOS has none"))
+		}
 	case hypervisor.EFI:
-		wrong = append(wrong, errors.New("firmware efi: not supported yet (have bios)"))
+		if !filepath.IsAbs(spec.Variables.Path) {
+			wrong = append(wrong, fmt.Errorf("EFI variables %q: want an absolute path", spec.Variables.Path))
+		}
 	default:
-		wrong = append(wrong, fmt.Errorf("firmware %q: want bios", spec.Firmware))
+		wrong = append(wrong, fmt.Errorf("firmware %q: want bios or efi", spec.Firmware))
 	}
 	if spec.Accelerator != hypervisor.KVM && spec.Accelerator != hypervisor.TCG {
 		wrong = append(wrong, fmt.Errorf("accelerator %q: want kvm or tcg", spec.Accelerator))
@@ -215,6 +227,7 @@ func check(spec hypervisor.DomainSpec) error {
 	}
 	for what, path := range map[string]string{
 		"backing image": spec.Disk.Backing, "kernel": spec.Kernel, "initrd": spec.Initrd, "seed": spec.Seed,
+		"image's EFI variables": spec.Variables.From,
 	} {
 		if path != "" && !filepath.IsAbs(path) {
 			wrong = append(wrong, fmt.Errorf("%s %q: want an absolute path", what, path))

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 
 	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
 )
 
 // local is the host that patchlab runs on: files are where the spec names them.
@@ -21,22 +23,56 @@ type local struct {
 
 var _ place = local{}
 
-// furnish makes the console and the overlay.
+// furnish makes the console, the EFI variables and the overlay.
 func (l local) furnish(ctx context.Context, spec hypervisor.DomainSpec) (furnished, error) {
+	firmware, err := findFirmware(spec, sizeBy(os.Stat))
+	if err != nil {
+		return furnished{}, err
+	}
+	if spec.Firmware == hypervisor.EFI && spec.Variables.From == "" {
+		spec.Variables.From = firmware.Variables
+	}
 	made, err := l.makeFiles(ctx, spec)
 	if err != nil {
 		return furnished{}, errors.Join(err, made.remove())
 	}
 	undo := func(context.Context) error { return made.remove() }
-	return furnished{spec: spec, mark: newMetadata(spec), undo: undo}, nil
+	return furnished{spec: spec, firmware: firmware.Code, mark: newMetadata(spec), undo: undo}, nil
+}
+
+// sizeBy asks for the sizes of files in the way that stat does.
+func sizeBy(stat func(path string) (fs.FileInfo, error)) func(path string) (int64, error) {
+	return func(path string) (int64, error) {
+		info, err := stat(path)
+		if err != nil {
+			return 0, err
+		}
+		return info.Size(), nil
+	}
+}
+
+// findFirmware returns the firmware to which the domain's variables belong, of the machine whose files size knows; none for a
+// domain with a BIOS.
+func findFirmware(spec hypervisor.DomainSpec, size func(path string) (int64, error)) (ovmf.Firmware, error) {
+	if spec.Firmware != hypervisor.EFI {
+		return ovmf.Firmware{}, nil
+	}
+	variables := int64(0)
+	if spec.Variables.From != "" {
+		info, err := os.Stat(spec.Variables.From)
+		if err != nil {
+			return ovmf.Firmware{}, fmt.Errorf("looking for the EFI variables: %w", err)
+		}
+		variables = info.Size()
+	}
+	return ovmf.FindOn(size, variables)
 }
 
 func (l local) clear(_ context.Context, name string, mark metadata) error {
-	if mark.Overlay == "" {
-		return nil
-	}
-	if err := os.Remove(mark.Overlay); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing the overlay of domain %s: %w", name, err)
+	for _, path := range mark.files() {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing a disk of domain %s: %w", name, err)
+		}
 	}
 	return nil
 }
@@ -62,7 +98,7 @@ func (f files) remove() error {
 	return errors.Join(failures...)
 }
 
-// makeFiles makes the console and the overlay. It returns what it has made also when it fails.
+// makeFiles makes the console, the variables and the overlay. It returns what it has made also when it fails.
 func (l local) makeFiles(ctx context.Context, spec hypervisor.DomainSpec) (files, error) {
 	var made files
 	if spec.Seed != "" {
@@ -85,6 +121,12 @@ func (l local) makeFiles(ctx context.Context, spec hypervisor.DomainSpec) (files
 		return made, err
 	}
 
+	if spec.Variables.Path != "" {
+		if err := l.makeVariables(spec.Variables, &made); err != nil {
+			return made, err
+		}
+	}
+
 	if spec.Disk.Backing == "" {
 		if _, err := os.Stat(spec.Disk.Path); err != nil {
 			return made, fmt.Errorf("looking for the disk: %w", err)
@@ -104,6 +146,25 @@ func (l local) makeFiles(ctx context.Context, spec hypervisor.DomainSpec) (files
 		return made, err
 	}
 	return made, l.handOver(spec.Disk.Path)
+}
+
+// makeVariables copies the EFI variables: too small, with 528 KiB, for an overlay to be worth while.
+func (l local) makeVariables(variables hypervisor.Variables, made *files) (err error) {
+	from, err := os.Open(variables.From)
+	if err != nil {
+		return fmt.Errorf("copying the EFI variables: %w", err)
+	}
+	defer func() { _ = from.Close() }() // it was only read
+	to, err := os.OpenFile(variables.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("copying the EFI variables: %w", err)
+	}
+	*made = append(*made, variables.Path)
+	_, err = io.Copy(to, from)
+	if err := errors.Join(err, to.Close()); err != nil {
+		return fmt.Errorf("copying the EFI variables: %w", err)
+	}
+	return l.handOver(variables.Path)
 }
 
 func createOverlay(ctx context.Context, disk hypervisor.Disk) error {

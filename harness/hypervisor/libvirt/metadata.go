@@ -3,6 +3,7 @@ package libvirt
 import (
 	"encoding/xml"
 	"fmt"
+	"slices"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
@@ -35,6 +36,11 @@ func (m metadata) element() (string, error) {
 		metadata
 	}{metadata: m})
 	return string(text), err
+}
+
+// files are those of this host that go with the domain.
+func (m metadata) files() files {
+	return slices.DeleteFunc(files{m.Overlay, m.Variables}, func(path string) bool { return path == "" })
 }
 
 func newMetadata(spec hypervisor.DomainSpec) metadata {

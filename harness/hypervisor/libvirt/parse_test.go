@@ -181,7 +181,7 @@ func TestCredentialsOfSeveralLinesAreEncoded(t *testing.T) {
 func TestTheDomainsXML(t *testing.T) {
 	t.Parallel()
 	emulated := goodSpec()
-	text, err := domainXML(emulated, newMetadata(emulated))
+	text, err := domainXML(furnished{spec: emulated, mark: newMetadata(emulated)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,16 +200,24 @@ func TestTheDomainsXML(t *testing.T) {
 		}
 	}
 
+	for _, unwanted := range []string{"<loader", "<nvram", "virtio-scsi", "cdrom"} {
+		if strings.Contains(text, unwanted) {
+			t.Errorf("%s is in\n%s", unwanted, text)
+		}
+	}
+
 	fast := goodSpec()
+	fast.Firmware, fast.Variables = hypervisor.EFI, hypervisor.Variables{Path: "/runs/r/variables.fd"}
 	fast.Accelerator, fast.Credentials, fast.Disk.Backing = hypervisor.KVM, nil, ""
 	fast.Kernel, fast.CommandLine, fast.Seed = "/k", "root=/dev/vda1", "/runs/r/seed.iso"
-	text, err = domainXML(fast, newMetadata(fast))
+	text, err = domainXML(furnished{spec: fast, firmware: "/code.fd", mark: newMetadata(fast)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		`<domain type="kvm">`, `host-passthrough`, `<kernel>/k</kernel>`, `<cmdline>root=/dev/vda1</cmdline>`, `<disk type="file" device="cdrom">`,
 		`<source file="/runs/r/seed.iso"`, `<readonly>`, `model="virtio-scsi"`,
+		`<loader readonly="yes" type="pflash">/code.fd</loader>`, `<nvram>/runs/r/variables.fd</nvram>`, `variables="/runs/r/variables.fd"`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is missing in\n%s", want, text)
@@ -237,13 +245,13 @@ func TestEverythingWrongInASpecIsToldAtOnce(t *testing.T) {
 	}
 	err := check(hypervisor.DomainSpec{
 		Name: "a,b", Firmware: hypervisor.EFI, Accelerator: "xen", MAC: "52:54:00:12:34:56,addr=3",
-		Disk: hypervisor.Disk{Path: "disk"}, Console: "console", RunDir: "/r", Kernel: "vmlinuz",
+		Variables: hypervisor.Variables{Path: "vars"}, Disk: hypervisor.Disk{Path: "disk"}, Console: "console", RunDir: "/r", Kernel: "vmlinuz",
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`name "a,b"`, "firmware efi: not supported yet", `accelerator "xen"`, "0 MiB", `MAC address`,
+		`name "a,b"`, `EFI variables "vars"`, `accelerator "xen"`, "0 MiB", `MAC address`,
 		`disk "disk"`, `console "console"`, `kernel "vmlinuz"`,
 	} {
 		if !strings.Contains(err.Error(), want) {

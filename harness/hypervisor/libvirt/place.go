@@ -27,7 +27,9 @@ type place interface {
 
 // furnished is what a domain finds when it is defined.
 type furnished struct {
-	spec hypervisor.DomainSpec           // with the names of files as QEMU sees them
-	mark metadata                        // what [place.clear] needs to know, also in another process
-	undo func(ctx context.Context) error // takes everything back, for a define that fails
+	spec hypervisor.DomainSpec // with the names of files as QEMU sees them
+	// firmware is the file with the code of an EFI domain's firmware, as QEMU sees it.
+	firmware string
+	mark     metadata                        // what [place.clear] needs to know, also in another process
+	undo     func(ctx context.Context) error // takes everything back, for a define that fails
 }

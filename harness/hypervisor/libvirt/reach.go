@@ -22,7 +22,7 @@ func (l local) checkReach(spec hypervisor.DomainSpec) error {
 		return nil
 	}
 	read := []string{spec.Disk.Backing, spec.Kernel, spec.Initrd, spec.Seed}
-	for _, path := range append([]string{spec.Disk.Path, spec.Console}, read...) {
+	for _, path := range append([]string{spec.Disk.Path, spec.Console, spec.Variables.Path}, read...) {
 		if path == "" {
 			continue
 		}

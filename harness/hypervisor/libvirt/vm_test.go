@@ -17,6 +17,7 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/drivertest"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
+	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
 	"github.com/patchlab/patchlab/harness/hypervisor/private"
 )
 
@@ -31,6 +32,10 @@ func TestBecomeLibvirtd(t *testing.T) {
 
 func TestConformance(t *testing.T) {
 	dir := openDir(t)
+	firmware, err := ovmf.Find(0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	instance, err := private.Ensure(t.Context(), private.Options{
 		Dir: filepath.Join(openDir(t), "lv"), MaskKVM: true, Idle: 2 * time.Second,
 		Self: []string{os.Args[0], "-test.run=^TestBecomeLibvirtd$", "--"},
@@ -45,6 +50,7 @@ func TestConformance(t *testing.T) {
 		Dir:         openDir,
 		Backing:     bootImage(t, dir),
 		Greeting:    drivertest.BootGreeting,
+		Variables:   firmware.Variables,
 		Accelerator: hypervisor.TCG,
 		Kill: func(t *testing.T, _ hypervisor.Driver, name string) {
 			t.Helper()
