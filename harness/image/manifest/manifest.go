@@ -1,7 +1,7 @@
 // Package manifest reads image manifests: what a guest's image is made of, in YAML of schema 1.
 //
-// A manifest NAME.yaml has its files beside it in the directory NAME/. All mistakes are reported together with line and
-// column.
+// A manifest NAME.yaml has its files beside it in the directory NAME/. It may stand on another one (base), whose values and
+// files it has where it says nothing itself. All mistakes are reported together with line and column.
 package manifest
 
 import (
@@ -23,6 +23,7 @@ var ErrUnknown = errors.New("unknown image")
 type Manifest struct {
 	Schema       int                 `yaml:"schema" json:"schema"`             // 1
 	Name         string              `yaml:"name" json:"name"`                 // the file's name without .yaml
+	Base         string              `yaml:"base" json:"-"`                    // the manifest that has what this one lacks; default none
 	Distribution string              `yaml:"distribution" json:"distribution"` // debian
 	Release      string              `yaml:"release" json:"release"`           // bookworm
 	Pockets      []Pocket            `yaml:"pockets" json:"pockets"`           // default [release]
@@ -68,7 +69,9 @@ func Pockets() []Pocket { return []Pocket{Release, Updates, Security, Backports}
 func Releases() []string { return []string{"bookworm", "trixie"} }
 
 // Load reads the manifest of a name from a directory of manifests.
-func Load(directory fs.FS, name string) (Manifest, error) {
+func Load(directory fs.FS, name string) (Manifest, error) { return load(directory, name, false) }
+
+func load(directory fs.FS, name string, isBase bool) (Manifest, error) {
 	if !nameForm.MatchString(name) {
 		return Manifest{}, fmt.Errorf("%w %q: a name has lower-case letters, digits and dashes", ErrUnknown, name)
 	}
@@ -80,11 +83,7 @@ func Load(directory fs.FS, name string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, fmt.Errorf("reading the manifest of %s: %w", name, err)
 	}
-	payload, err := fs.Sub(directory, name)
-	if err != nil {
-		return Manifest{}, fmt.Errorf("reading the files of %s: %w", name, err)
-	}
-	return Parse(file, data, payload)
+	return parse(file, data, directory, isBase)
 }
 
 func unknown(directory fs.FS, name string) error {
@@ -112,12 +111,32 @@ func Names(directory fs.FS) ([]string, error) {
 	return files, nil
 }
 
-// Parse reads a manifest. file names it in messages and must agree with its name; payload is the directory of its files.
-func Parse(file string, data []byte, payload fs.FS) (Manifest, error) {
+// Parse reads a manifest. file names it in messages and must agree with its name; directory holds the directory of its files,
+// and the manifests that it may stand on.
+func Parse(file string, data []byte, directory fs.FS) (Manifest, error) {
+	return parse(file, data, directory, false)
+}
+
+func parse(file string, data []byte, directory fs.FS, isBase bool) (Manifest, error) {
 	var m Manifest
 	document, problems := strictyaml.Decode(file, data, &m)
 	if document == nil {
 		return Manifest{}, problems.Err()
+	}
+	payload, err := payload(file, directory)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("reading the files of %s: %w", file, err)
+	}
+	switch {
+	case m.Base != "" && isBase:
+		document.Problemf("base", "%v", errChain)
+		return Manifest{}, document.Err()
+	case m.Base != "":
+		base, found := m.loadBase(document, directory)
+		if !found {
+			return Manifest{}, document.Err() // what the base would have given is not missing
+		}
+		m.inherit(document, base)
 	}
 	m.setDefaults()
 	m.validate(document, strings.TrimSuffix(path.Base(file), ".yaml"))
@@ -154,12 +173,15 @@ func (m *Manifest) setDefaults() {
 	}
 }
 
-// read loads the contents of the files that the manifest names.
+// read loads the contents of the files that the manifest names itself.
 func (m *Manifest) read(d *strictyaml.Document, payload fs.FS) {
 	for i := range m.Files {
+		if !d.Has("files") {
+			break
+		}
 		m.Files[i].Content = readPayload(d, fmt.Sprintf("files[%d].from", i), m.Files[i].From, payload)
 	}
-	if m.Setup != "" {
+	if m.Setup != "" && d.Has("setup") {
 		m.SetupScript = readPayload(d, "setup", m.Setup, payload)
 	}
 }

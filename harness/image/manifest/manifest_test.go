@@ -21,7 +21,7 @@ release: bookworm
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	payload := fstest.MapFS{"page": {Data: []byte("hello")}, "setup.sh": {Data: []byte("#!/bin/sh\n")}}
+	payload := fstest.MapFS{"web/page": {Data: []byte("hello")}, "web/setup.sh": {Data: []byte("#!/bin/sh\n")}}
 	text := good + "packages: [nginx-light]\nfiles:\n  - {from: page, to: /srv/page}\nsetup: setup.sh\nservices: [nginx]\n"
 	got, err := manifest.Parse("web.yaml", []byte(text), payload)
 	if err != nil {
@@ -113,7 +113,7 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := manifest.Parse("web.yaml", []byte(test.text), fstest.MapFS{"page": {}})
+			_, err := manifest.Parse("web.yaml", []byte(test.text), fstest.MapFS{"web/page": {}})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -127,6 +127,51 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestABaseGivesWhatIsNotWritten(t *testing.T) {
+	t.Parallel()
+	directory := fstest.MapFS{
+		"web.yaml": {Data: []byte(good + "packages: [nginx-light]\nfiles: [{from: page, to: /srv/page}]\nsetup: setup.sh\n" +
+			"services: [nginx]\nmemory: 512MiB\n")},
+		"web/page": {Data: []byte("hello")}, "web/setup.sh": {Data: []byte("true\n")},
+		"next.yaml":   {Data: []byte("schema: 1\nname: next\nbase: web\nrelease: trixie\nsetup: own.sh\nservices: []\n")},
+		"next/own.sh": {Data: []byte("own\n")},
+	}
+	base, err := manifest.Load(directory, "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := manifest.Load(directory, "next")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := base
+	want.Name, want.Base, want.Release, want.Setup, want.SetupScript, want.Services = "next", "web", "trixie", "own.sh", []byte("own\n"), []string{}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("manifest (-want +got):\n%s", diff)
+	}
+}
+
+func TestABaseThatIsNone(t *testing.T) {
+	t.Parallel()
+	directory := fstest.MapFS{
+		"web.yaml":  {Data: []byte(good)},
+		"next.yaml": {Data: []byte("schema: 1\nname: next\nbase: web\n")},
+		"last.yaml": {Data: []byte("schema: 1\nname: last\nbase: last\n")},
+		"bad.yaml":  {Data: []byte("schema: 1\nname: bad\ndistribution: debian\nrelease: noble\n")},
+	}
+	for base, want := range map[string]string{
+		"wbe":  `last.yaml:3:7: base: unknown image "wbe" (did you mean "web"?`,
+		"last": "base: last.yaml:3:7: base: a manifest that others stand on may not stand on one itself",
+		"next": "base: next.yaml:3:7: base: a manifest that others stand on",
+		"bad":  "base: bad.yaml:4:10: release: want one of",
+	} {
+		_, err := manifest.Parse("last.yaml", []byte("schema: 1\nname: last\nbase: "+base+"\n"), directory)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("base %s: error %v, want %q alone", base, err, want)
+		}
 	}
 }
 
@@ -174,6 +219,6 @@ func FuzzParseNeverPanics(f *testing.F) {
 	f.Add(good + "files: [{from: page, to: /x}]\n")
 	f.Add("disk: 3GiB\nservices: [1]\n")
 	f.Fuzz(func(_ *testing.T, text string) {
-		_, _ = manifest.Parse("web.yaml", []byte(text), fstest.MapFS{"page": {}})
+		_, _ = manifest.Parse("web.yaml", []byte(text), fstest.MapFS{"web/page": {}})
 	})
 }
