@@ -28,6 +28,7 @@ func patient(missing ...string) doctor.Host {
 		Exists:          func(string) bool { return true },
 		AvailableMemory: func() (uint64, error) { return 1 << 40, nil },
 		FreeSpace:       func(string) (uint64, error) { return 1 << 40, nil },
+		Firmware:        func() (string, error) { return "/firmware", nil },
 		Measure: func(context.Context) (accel.Report, error) {
 			return accel.Report{Best: hypervisor.TCG, KVMState: accel.KVMAbsent, Slowness: 6}, nil
 		},

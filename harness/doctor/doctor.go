@@ -4,6 +4,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
 )
 
 // Status of a check.
@@ -45,6 +47,8 @@ type Host struct {
 	// AvailableMemory and FreeSpace return bytes. A directory need not exist yet.
 	AvailableMemory func() (uint64, error)
 	FreeSpace       func(dir string) (uint64, error)
+	// Firmware finds the EFI firmware of guests.
+	Firmware func() (path string, err error)
 	// HasSubordinateIDs tells whether /etc/subuid and /etc/subgid give this user more ids.
 	HasSubordinateIDs func() (bool, error)
 	// Measure runs the canary.
@@ -70,6 +74,7 @@ func Examine(ctx context.Context, host Host) []Check {
 	if ready {
 		checks = append(checks, host.accelerator(ctx), host.libvirt(ctx))
 	}
+	checks = append(checks, host.efi())
 	checks = append(checks, host.memory(),
 		space("space for images", host.Images, leastImageSpace, host.FreeSpace),
 		space("space for runs", host.Runs, leastRunSpace, host.FreeSpace))
@@ -159,6 +164,21 @@ func kvmRemedy(report accel.Report) string {
 	default:
 		return "everything works, slower; " + cmp.Or(report.Reason, "KVM is of no use here")
 	}
+}
+
+// efi looks for what guests with EFI firmware need; others do without it.
+func (h Host) efi() Check {
+	const name = "EFI firmware"
+	path, err := h.Firmware()
+	switch {
+	case errors.Is(err, ovmf.ErrMissing):
+		return Check{
+			Name: name, Status: Warn, Detail: "not installed: guests with a BIOS work, those with EFI do not", Packages: []string{ovmf.Package},
+		}
+	case err != nil:
+		return Check{Name: name, Status: Warn, Detail: err.Error()}
+	}
+	return Check{Name: name, Status: OK, Detail: path}
 }
 
 // libvirt is reached as a run reaches it.

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
 )
 
 // healthy is a host that has everything.
@@ -27,6 +29,7 @@ func healthy() Host {
 		AvailableMemory:   func() (uint64, error) { return 8 * gib, nil },
 		FreeSpace:         func(string) (uint64, error) { return 50 * gib, nil },
 		HasSubordinateIDs: func() (bool, error) { return true, nil },
+		Firmware:          func() (string, error) { return "/usr/share/OVMF/OVMF_CODE_4M.fd", nil },
 		Measure: func(context.Context) (accel.Report, error) {
 			return accel.Report{Best: hypervisor.KVM, TCG: time.Second / 2, KVM: time.Second / 10, KVMState: accel.KVMWorks, Slowness: 1}, nil
 		},
@@ -43,6 +46,19 @@ func named(t *testing.T, checks []Check, name string) Check {
 		t.Fatalf("no check is called %q in %+v", name, checks)
 	}
 	return checks[i]
+}
+
+func TestAHostWithoutEFIFirmwareIsALabForOtherGuests(t *testing.T) {
+	t.Parallel()
+	host := healthy()
+	host.Firmware = func() (string, error) { return "", fmt.Errorf("%w; install it", ovmf.ErrMissing) }
+	checks := Examine(t.Context(), host)
+	if got := named(t, checks, "EFI firmware"); got.Status != Warn || !strings.Contains(got.Detail, "those with EFI do not") {
+		t.Errorf("the check says %+v", got)
+	}
+	if !Healthy(checks) || Install(checks, true) != "apt-get install --no-install-recommends ovmf" {
+		t.Errorf("healthy %t, remedy %q", Healthy(checks), Install(checks, true))
+	}
 }
 
 func TestAHealthyHost(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
 )
 
 // ThisHost fills in how to ask the host we run on. Measure, Connect and the directories are left to the caller.
@@ -31,6 +33,10 @@ func ThisHost() Host {
 		AvailableMemory:   func() (uint64, error) { return availableMemory("/proc/meminfo") },
 		FreeSpace:         freeSpace,
 		HasSubordinateIDs: hasSubordinateIDs,
+		Firmware: func() (string, error) {
+			firmware, err := ovmf.Find(0)
+			return firmware.Code, err
+		},
 	}
 }
 
