@@ -151,8 +151,8 @@ func (s *Swept) undefine(ctx context.Context, orphans []orphan) error {
 // removeFiles removes what is no evidence.
 func (s *Swept) removeFiles(dir *rundir.Dir) error {
 	leftovers := []string{dir.File(rundir.Kept), dir.File(rundir.Key)}
-	// Half-written files, see [rundir.Dir.Write], and the disks of clones that the driver did not come to know.
-	for _, pattern := range []string{"*.new", "*/*.new", "*.qcow2"} {
+	// Half-written files, see [rundir.Dir.Write], and what belongs to clones that the driver did not come to know.
+	for _, pattern := range []string{"*.new", "*/*.new", "*" + rundir.DiskExt, "*" + rundir.VariablesExt, "*" + rundir.SeedExt} {
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir.Path), pattern))
 		if err != nil {
 			return fmt.Errorf("looking for what a dead run left in %s: %w", dir.Path, err)

@@ -135,7 +135,10 @@ func TestADiskThatNoDriverKnowsGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	half := []string{dead.File("baseline.qcow2"), dead.File(rundir.Overlay), dead.File(rundir.Facts, "baseline.json.new")}
+	half := []string{
+		dead.File("baseline.fd"), dead.File("baseline.qcow2"), dead.File(rundir.Overlay), dead.File(rundir.Facts, "baseline.json.new"),
+		dead.File("seed-run.iso"),
+	}
 	for _, file := range half {
 		write(t, file)
 	}

@@ -39,6 +39,13 @@ const (
 	lockFile   = "lock"
 )
 
+// What the names of a guest's disk, its EFI variables and its seed end with. They are no evidence, and go with the domain.
+const (
+	DiskExt      = ".qcow2"
+	VariablesExt = ".fd"
+	SeedExt      = ".iso"
+)
+
 // KeptGuest is the content of [Kept].
 type KeptGuest struct {
 	Address string `json:"address"`
