@@ -29,11 +29,11 @@ type candidate struct {
 // any more, also after an error.
 func loadAll(env *environment, options runOptions) (loaded []scenario.Scenario, remove func(), err error) {
 	var own builtIn
-	if err := options.check(); err != nil {
+	if err := errors.Join(options.check(), checkImage(env, options.candidate.image)); err != nil {
 		return nil, own.remove, err
 	}
 	if len(options.scenarios) == 0 {
-		s, err := options.candidate.scenario(env)
+		s, err := options.candidate.scenario()
 		if err != nil {
 			return nil, own.remove, err
 		}
@@ -49,9 +49,12 @@ func loadAll(env *environment, options runOptions) (loaded []scenario.Scenario, 
 		}
 		problems = append(problems, err)
 	}
-	if options.reboot != "" {
-		for i := range loaded {
+	for i := range loaded {
+		if options.reboot != "" {
 			loaded[i].Reboot = rebootModes(options.reboot)
+		}
+		if options.candidate.image != "" {
+			loaded[i].Image = options.candidate.image
 		}
 	}
 	return loaded, own.remove, errors.Join(problems...)
@@ -84,15 +87,15 @@ func (b *builtIn) remove() {
 // check reports flags that do not go together.
 func (o runOptions) check() error {
 	c := o.candidate
-	named := c.image != "" || len(c.upgrades) > 0 || c.pending != "" || c.suite != "" || c.mode != ""
+	named := len(c.upgrades) > 0 || c.pending != "" || c.suite != "" || c.mode != ""
 	switch {
 	case o.reboot != "" && o.reboot != "none" && o.reboot != "clean":
 		return fmt.Errorf("--reboot: unknown value %q (have clean, none)", o.reboot)
 	case len(o.scenarios) > 0 && named:
-		return errors.New("a scenario names its own image and candidate: leave out --image, --upgrade, --pending, --suite, --mode")
+		return errors.New("a scenario names its own candidate: leave out --upgrade, --pending, --suite, --mode")
 	case len(o.scenarios) > 0:
 		return nil
-	case !named:
+	case !named && c.image == "":
 		return fmt.Errorf("there is nothing to run: name a scenario (a file, or one of %s), or --image with --upgrade or --pending",
 			strings.Join(scenarios.Names(), ", "))
 	case c.image == "":
@@ -115,15 +118,8 @@ func rebootModes(mode string) []scenario.Reboot {
 }
 
 // scenario writes what the flags say as a scenario file, so that it is checked, and kept as evidence, like any other.
-func (c candidate) scenario(env *environment) (scenario.Scenario, error) {
-	suite := cmp.Or(c.pending, c.suite)
-	if suite == "" {
-		release, err := releaseOf(env, c.image)
-		if err != nil {
-			return scenario.Scenario{}, err
-		}
-		suite = release + "-security"
-	}
+func (c candidate) scenario() (scenario.Scenario, error) {
+	suite := cmp.Or(c.pending, c.suite, "security")
 	apt := func(packages []string) map[string]any {
 		wanted := map[string]any{"suite": suite}
 		if len(packages) > 0 {
@@ -164,15 +160,15 @@ func incrementName(name string) string {
 	return strings.NewReplacer("+", "p", "_", "-").Replace(name)
 }
 
-// releaseOf is the release of an image that is built, or could be.
-func releaseOf(env *environment, name string) (string, error) {
+// checkImage tells of a slip in an image's name before anything starts. One that could be built is known, too.
+func checkImage(env *environment, name string) error {
+	if name == "" {
+		return nil
+	}
 	store := image.Store{Dir: env.Dirs.Images}
-	if found, err := store.Find(name); err == nil {
-		return found.Release, nil
+	if _, err := store.Find(name); err == nil {
+		return nil
 	}
-	m, err := manifest.Load(images.FS, name)
-	if err != nil {
-		return "", fmt.Errorf("the release of %s is unknown: name the suite with --suite: %w", name, err)
-	}
-	return m.Release, nil
+	_, err := manifest.Load(images.FS, name)
+	return err
 }

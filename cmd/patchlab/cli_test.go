@@ -146,7 +146,7 @@ func TestFlagsBecomeAScenario(t *testing.T) {
 		increments = append(increments, fmt.Sprintf("%s %v %s %s", i.Name, i.APT.Packages, i.APT.Suite, i.APT.Mode))
 	}
 	want := []string{
-		"libssl3 [libssl3:amd64 openssl] bookworm-security full-upgrade", "nginx [nginx] bookworm-security full-upgrade",
+		"libssl3 [libssl3:amd64 openssl] security full-upgrade", "nginx [nginx] security full-upgrade",
 	}
 	if diff := cmp.Diff(want, increments); diff != "" {
 		t.Errorf("increments (-want +got):\n%s", diff)
@@ -156,6 +156,17 @@ func TestFlagsBecomeAScenario(t *testing.T) {
 	s.run("run", "--image", "debian-12-web", "--pending", "bookworm-backports")
 	if i := s.requests[0].Scenario.Increments; len(i) != 1 || i[0].APT.Suite != "bookworm-backports" || i[0].APT.Packages != nil {
 		t.Errorf("pending became %+v", i)
+	}
+}
+
+func TestAScenarioRunsOnAnotherImage(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, passing())
+	if code := s.run("run", "openssl-nginx", "--image", "debian-12-minimal"); code != 0 {
+		t.Fatalf("exit code is %d: %s", code, s.stderr.String())
+	}
+	if got := s.requests[0].Scenario; got.Image != "debian-12-minimal" || got.Name != "openssl-nginx" || len(got.Increments) != 2 {
+		t.Errorf("ran %s on %s", got.Name, got.Image)
 	}
 }
 
@@ -169,20 +180,20 @@ func TestUsageErrorsStartNothing(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"nothing to run":         {[]string{"run"}, []string{"nothing to run", "openssl-nginx"}},
-		"no candidate":           {[]string{"run", "--image", "debian-12-web"}, []string{"nothing to install"}},
-		"no image":               {[]string{"run", "--upgrade", "nginx"}, []string{"--image is missing"}},
-		"scenario and flags":     {[]string{"run", "openssl-nginx", "--image", "x"}, []string{"leave out --image"}},
-		"upgrade and pending":    {[]string{"run", "--image", "x", "--upgrade", "a", "--pending", "b"}, []string{"leave out --upgrade"}},
-		"an unknown reboot":      {[]string{"run", "openssl-nginx", "--reboot", "twice"}, []string{`unknown value "twice"`}},
-		"an image of no release": {[]string{"run", "--image", "mine", "--upgrade", "nginx"}, []string{"--suite"}},
-		"no package":             {[]string{"run", "--image", "debian-12-web", "--upgrade", ","}, []string{"names no package"}},
-		"no package's name":      {[]string{"run", "--image", "debian-12-web", "--upgrade", "A B"}, []string{"no package's name"}},
-		"JUnit of several":       {[]string{"run", "openssl-nginx", "openssl-nginx", "--junit", "x"}, []string{"one scenario"}},
-		"an unknown output":      {[]string{"run", "openssl-nginx", "--output", "xml"}, []string{"have table, json, yaml"}},
-		"an unknown flag":        {[]string{"run", "--imgae", "x"}, []string{"unknown flag: --imgae", "patchlab run --help"}},
-		"an unknown command":     {[]string{"rnu"}, []string{`unknown command "rnu"`, "did you mean run"}},
-		"an unknown finding":     {[]string{"explain", "103"}, []string{"did you mean PL103?"}},
+		"nothing to run":      {[]string{"run"}, []string{"nothing to run", "openssl-nginx"}},
+		"no candidate":        {[]string{"run", "--image", "debian-12-web"}, []string{"nothing to install"}},
+		"no image":            {[]string{"run", "--upgrade", "nginx"}, []string{"--image is missing"}},
+		"scenario and flags":  {[]string{"run", "openssl-nginx", "--upgrade", "x"}, []string{"leave out --upgrade"}},
+		"upgrade and pending": {[]string{"run", "--image", "x", "--upgrade", "a", "--pending", "b"}, []string{"leave out --upgrade"}},
+		"an unknown reboot":   {[]string{"run", "openssl-nginx", "--reboot", "twice"}, []string{`unknown value "twice"`}},
+		"a slip in an image":  {[]string{"run", "openssl-nginx", "--image", "debian-12-wbe"}, []string{`did you mean "debian-12-web"?`}},
+		"no package":          {[]string{"run", "--image", "debian-12-web", "--upgrade", ","}, []string{"names no package"}},
+		"no package's name":   {[]string{"run", "--image", "debian-12-web", "--upgrade", "A B"}, []string{"no package's name"}},
+		"JUnit of several":    {[]string{"run", "openssl-nginx", "openssl-nginx", "--junit", "x"}, []string{"one scenario"}},
+		"an unknown output":   {[]string{"run", "openssl-nginx", "--output", "xml"}, []string{"have table, json, yaml"}},
+		"an unknown flag":     {[]string{"run", "--imgae", "x"}, []string{"unknown flag: --imgae", "patchlab run --help"}},
+		"an unknown command":  {[]string{"rnu"}, []string{`unknown command "rnu"`, "did you mean run"}},
+		"an unknown finding":  {[]string{"explain", "103"}, []string{"did you mean PL103?"}},
 		"all broken scenario files": {
 			[]string{"run", broken, "openssl-nginx", "nosuch", "gone.yaml"},
 			[]string{

@@ -23,7 +23,8 @@ import (
 
 const runLong = `Run a scenario: clone its image, take a baseline, apply the patch one increment at a time, restart what
 needs it, reboot, compare everything with the baseline, and say whether the patch is safe. A scenario is a file, or the
-name of one that comes with patchlab. Without a scenario, name an image and what to install.
+name of one that comes with patchlab; --image runs it on another image than its own. Without a scenario, name an image and what
+to install. A suite is named in full, as bookworm-updates, or as a pocket of the image's release: security, updates, backports.
 
 Results go to stdout, progress to stderr; the evidence stays in the run directory that the result names. Several runs
 print one result a line with --output json, and end with the worst exit code.`
@@ -31,7 +32,8 @@ print one result a line with --output json, and end with the worst exit code.`
 const runExample = `  patchlab run openssl-nginx
   patchlab run scenarios/openssl-nginx.yaml --output json --junit junit.xml
   patchlab run --image debian-12-web --upgrade openssl,libssl3 --upgrade nginx
-  patchlab run --image debian-12-web --pending bookworm-security --reboot none --keep`
+  patchlab run openssl-nginx --image debian-12-efi
+  patchlab run --image debian-12-web --pending security --reboot none --keep`
 
 // runOptions are the flags of `patchlab run`.
 type runOptions struct {
@@ -66,10 +68,10 @@ func newRunCommand(env *environment) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&options.candidate.image, "image", "", "the `IMAGE` to clone, when there is no scenario")
+	flags.StringVar(&options.candidate.image, "image", "", "the `IMAGE` to clone, in place of the scenario's")
 	flags.StringArrayVar(&options.candidate.upgrades, "upgrade", nil,
 		"upgrade these packages (`PKG,...`); given again, it is the next increment")
-	flags.StringVar(&options.candidate.pending, "pending", "", "install everything pending from a `SUITE`")
+	flags.StringVar(&options.candidate.pending, "pending", "", "install everything pending from a `SUITE`, such as security")
 	flags.StringVar(&options.candidate.suite, "suite", "", "`SUITE` that has the --upgrade (default: the image's security updates)")
 	flags.StringVar(&options.candidate.mode, "mode", "", "how far an upgrade may go: upgrade, with-new-pkgs, full-upgrade")
 	flags.StringVar(&options.reboot, "reboot", "", "reboot afterwards: clean or none (default: as the scenario says, else clean)")

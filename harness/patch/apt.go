@@ -87,14 +87,19 @@ func (s Stager) stageAPT(ctx context.Context, increment scenario.Increment, job 
 	if increment.APT == nil {
 		return "", nil
 	}
-	if err := s.writeAPT(ctx, job, sources(increment.APT.Suite)); err != nil {
+	suite := increment.APT.SuiteOn(s.Release)
+	if s.Release == "" && increment.APT.IsPocket() {
+		return "", &ScenarioError{Increment: job.Name, Reason: fmt.Sprintf(
+			"the release of the image, whose pocket %s is wanted, is not known: name the suite in full, such as bookworm-%[1]s", increment.APT.Suite)}
+	}
+	if err := s.writeAPT(ctx, job, sources(suite)); err != nil {
 		return "", err
 	}
 	arguments := aptArguments(*increment.APT, s.Anew)
 	names, err := s.download(ctx, job, arguments)
 	var refused *RefusedError
-	if errors.As(err, &refused) && increment.APT.Suite != s.Release {
-		if err := s.putText(ctx, path.Join(job.dir, "sources.list"), sources(increment.APT.Suite, s.Release)); err != nil {
+	if errors.As(err, &refused) && suite != s.Release {
+		if err := s.putText(ctx, path.Join(job.dir, "sources.list"), sources(suite, s.Release)); err != nil {
 			return "", err
 		}
 		names, err = s.download(ctx, job, arguments)

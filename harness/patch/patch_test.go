@@ -94,6 +94,28 @@ func TestTheReleasesOwnPocketIsAskedOnlyWhenTheSuiteAloneDoesNotResolve(t *testi
 	}
 }
 
+func TestAPocketBelongsToTheReleaseOfTheImage(t *testing.T) {
+	pocket := scenario.APT{Packages: []string{"openssl"}, Suite: "security", Mode: "with-new-pkgs"}
+	script := guesttest.NewScript()
+	script.OnPrefix(downloading, guesttest.Says("\n\n@archives\nopenssl_1_amd64.deb\n"))
+	s := stager(t, script)
+	s.Release = "trixie"
+	if _, err := s.Stage(t.Context(), scenario.Increment{Name: "openssl", APT: &pocket}); err != nil {
+		t.Fatal(err)
+	}
+	list := content(t, script, "/var/cache/patchlab/openssl/sources.list")
+	if want := "deb http://debian.patchlab.invalid/debian-security trixie-security main\n"; list != want {
+		t.Errorf("sources.list is %q, want %q", list, want)
+	}
+
+	s.Release = ""
+	_, err := s.Stage(t.Context(), scenario.Increment{Name: "openssl", APT: &pocket})
+	var wrong *patch.ScenarioError
+	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "name the suite in full, such as bookworm-security") {
+		t.Errorf("an image of no known release gives %v", err)
+	}
+}
+
 func TestWhatThePackageManagerRefusesIsTheCandidatesFault(t *testing.T) {
 	script := guesttest.NewScript()
 	script.OnPrefix(downloading, guesttest.Exits(100, "E: Unmet dependencies. Try something else\n", ""))

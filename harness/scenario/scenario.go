@@ -1,7 +1,10 @@
 // Package scenario reads what goes into a run: an image, a candidate in increments, checks and allowances.
 package scenario
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Schema is the version of the scenario file that this package reads.
 const Schema = 1
@@ -53,8 +56,21 @@ const (
 // APT is an update from the distribution's archive.
 type APT struct {
 	Packages []string `yaml:"packages"` // none = everything pending
-	Suite    string   `yaml:"suite"`    // bookworm-security
+	Suite    string   `yaml:"suite"`    // bookworm-security, or a pocket of the image's release: security, updates, backports
 	Mode     string   `yaml:"mode"`     // upgrade, with-new-pkgs (default) or full-upgrade
+}
+
+// SuiteOn returns the suite for an image of a release: security is bookworm-security on bookworm.
+func (a APT) SuiteOn(release string) string {
+	if a.IsPocket() {
+		return release + "-" + a.Suite
+	}
+	return a.Suite
+}
+
+// IsPocket tells whether the suite names a pocket of whatever release the image has.
+func (a APT) IsPocket() bool {
+	return slices.Contains([]string{"security", "updates", "backports"}, a.Suite)
 }
 
 // File is copied into the guest.
