@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/patchlab/patchlab/harness/guest"
@@ -41,11 +42,16 @@ type clone struct {
 // cloneOrder says what to clone and for what.
 type cloneOrder struct {
 	purpose string // "run" or "baseline": part of the domain's name
-	overlay string
+	overlay string // ends with [rundir.DiskExt]
 	console string
 	keep    func() bool // asked at the end: leave the guest running
 	// finish, if set, is called when use has succeeded. It may turn the domain off.
 	finish func(context.Context, *clone) error
+}
+
+// variables is where the clone of an EFI image has its own.
+func (o cloneOrder) variables() string {
+	return strings.TrimSuffix(o.overlay, rundir.DiskExt) + rundir.VariablesExt
 }
 
 // withClone makes a clone, hands it to use, and takes it away again whatever happens: after an error, after Ctrl-C (on
@@ -104,6 +110,9 @@ func (r *run) spec(order cloneOrder, access Access) (hypervisor.DomainSpec, erro
 		MemoryMiB: r.image.MemoryMiB, VCPUs: r.image.VCPUs,
 		Disk:    hypervisor.Disk{Path: order.overlay, Backing: r.image.Disk},
 		Console: order.console, MAC: r.image.MAC,
+	}
+	if r.image.Firmware == hypervisor.EFI {
+		spec.Variables = hypervisor.Variables{Path: order.variables(), From: r.image.Variables}
 	}
 	err := r.image.Access.HandOver(access.AuthorizedKey, r.dir.File("seed-"+order.purpose+".iso"), &spec)
 	return spec, err

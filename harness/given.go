@@ -80,13 +80,19 @@ func (r *run) given(ctx context.Context) (release func() error, err error) {
 func (r *run) makeGiven(ctx context.Context, given scenario.Increment, disk string) error {
 	return r.phase("prepare", given.Name, func(p *phase) error {
 		order := cloneOrder{
-			purpose: "given", overlay: disk + ".overlay", console: r.dir.File("given-" + rundir.Console),
+			purpose: "given", overlay: filepath.Join(filepath.Dir(disk), "overlay"+rundir.DiskExt), console: r.dir.File("given-" + rundir.Console),
 		}
 		order.finish = func(ctx context.Context, c *clone) error {
 			if _, err := p.step("shutdown", func() error { return r.powerOff(ctx, c) }); err != nil {
 				return err
 			}
 			if err := os.Rename(order.overlay, disk); err != nil { // what is left there goes with the clone
+				return fmt.Errorf("keeping the given state: %w", err)
+			}
+			if r.image.Firmware != hypervisor.EFI {
+				return nil
+			}
+			if err := os.Rename(order.variables(), image.VariablesBeside(disk)); err != nil {
 				return fmt.Errorf("keeping the given state: %w", err)
 			}
 			return nil

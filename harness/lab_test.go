@@ -152,9 +152,11 @@ func (l *lab) checkNothingLeft() {
 	if l.held != 0 {
 		l.t.Errorf("%d images are still held", l.held)
 	}
-	overlays, err := filepath.Glob(filepath.Join(l.dir, "runs", "*", "*.qcow2"))
-	if err != nil || len(overlays) > 0 {
-		l.t.Errorf("overlays are left: %v, %v", overlays, err)
+	for _, pattern := range []string{"*.qcow2", "*.fd"} {
+		disks, err := filepath.Glob(filepath.Join(l.dir, "runs", "*", pattern))
+		if err != nil || len(disks) > 0 {
+			l.t.Errorf("disks are left: %v, %v", disks, err)
+		}
 	}
 	runs, err := filepath.Glob(filepath.Join(l.dir, "runs", "*"))
 	if err != nil {

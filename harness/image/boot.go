@@ -27,13 +27,13 @@ const (
 func (j *buildJob) firstBoot(ctx context.Context) error {
 	spec := j.spec("first")
 	spec.Kernel, spec.Initrd = j.workshop.file(kernelFile), j.workshop.file(initrdFile)
-	spec.CommandLine = "root=/dev/vda1 rw console=ttyS0 net.ifnames=0"
+	spec.CommandLine = "root=" + layoutOf(j.manifest).root + " rw console=ttyS0 net.ifnames=0"
 	return j.withMachine(ctx, spec, func(ctx context.Context, m *machine) error {
 		if err := j.stage(ctx, "first boot", m.boot); err != nil {
 			return err
 		}
 		if err := j.stage(ctx, "boot loader", func(ctx context.Context) error {
-			return j.runScript(ctx, m.conn, "installing the boot loader", bootloaderScript)
+			return j.runScript(ctx, m.conn, "installing the boot loader", loaderScript(j.manifest.Firmware))
 		}); err != nil {
 			return err
 		}
@@ -78,7 +78,10 @@ func (j *buildJob) checkBoot(ctx context.Context) error {
 			failed, err := m.conn.Run(ctx, guest.Command{Line: "systemctl --failed --plain --no-legend"})
 			return errors.Join(fmt.Errorf("the new guest is %q, not running: %s", got, bytes.TrimSpace(failed.Stdout)), err)
 		}
-		return j.checkServices(ctx, m.conn)
+		if err := j.checkServices(ctx, m.conn); err != nil {
+			return err
+		}
+		return m.keepVariables(ctx)
 	})
 }
 
@@ -141,8 +144,9 @@ func (j *buildJob) spec(boot string) hypervisor.DomainSpec {
 		Name: j.domainName(boot), RunID: "image-" + j.manifest.Name, RunDir: j.workshop.path,
 		Firmware: j.manifest.Firmware, Accelerator: j.Accelerator,
 		MemoryMiB: j.manifest.Memory.MiB(), VCPUs: j.manifest.VCPUs,
-		Disk:    hypervisor.Disk{Path: j.workshop.file(overlayFile), Backing: j.workshop.file(diskFile)},
-		Console: j.workshop.file(consoleFile), MAC: mac(j.manifest.Name),
+		Disk:      hypervisor.Disk{Path: j.workshop.file(overlayFile), Backing: j.workshop.file(diskFile)},
+		Variables: j.variables(boot),
+		Console:   j.workshop.file(consoleFile), MAC: mac(j.manifest.Name),
 	}
 }
 

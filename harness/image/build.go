@@ -281,8 +281,14 @@ func (j *buildJob) finish(ctx context.Context) (Image, error) {
 	for _, pocket := range m.Pockets {
 		built.Pockets = append(built.Pockets, string(pocket))
 	}
+	if m.Firmware == hypervisor.EFI {
+		if built.VariablesSHA256, err = hashFile(ctx, j.workshop.file(variablesFile)); err != nil {
+			return Image{}, fmt.Errorf("hashing the EFI variables: %w", err)
+		}
+	}
 	built.Digest = built.digest()
 	built.Disk = filepath.Join(j.Store.Dir, built.Name, built.Digest, diskFile)
+	built.Variables = built.variablesBeside(built.Disk)
 	if err := j.Store.add(built, disk); err != nil {
 		return Image{}, err
 	}

@@ -133,6 +133,49 @@ func TestBuildPutsACheckedImageIntoTheStore(t *testing.T) {
 	}
 }
 
+func TestAnEFIImageHasItsVariablesBesideTheDisk(t *testing.T) {
+	b := newBench(t)
+	var boots []hypervisor.Variables
+	b.driver.OnStart = func(spec hypervisor.DomainSpec) error {
+		boots = append(boots, spec.Variables)
+		// The firmware writes at each boot; only the second finds the boot loader.
+		return os.WriteFile(spec.Variables.Path, []byte(filepath.Base(spec.Variables.Path)), 0o600)
+	}
+	m := sample()
+	m.Firmware = hypervisor.EFI
+	built, err := b.Build(t.Context(), m, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := Open(t.Context(), b.Store, "web")
+	if diff := cmp.Diff(built, opened); err != nil || diff != "" {
+		t.Errorf("image (-built +opened), error %v:\n%s", err, diff)
+	}
+	if len(boots) != 2 || boots[0].From != "" || boots[1].From != "" {
+		t.Errorf("the build booted with the variables %+v, want the firmware's own twice", boots)
+	}
+	if content, err := os.ReadFile(opened.Variables); err != nil || string(content) != "check.fd" {
+		t.Errorf("the variables are %q (%v), want those of the boot that the loader was found in", content, err)
+	}
+	b.wantClean(t)
+
+	other := opened
+	other.VariablesSHA256 = strings.Repeat("0", 64)
+	if other.digest() == opened.Digest {
+		t.Error("the digest does not cover the variables")
+	}
+	for what, breakIt := range map[string]func() error{
+		"changed": func() error { return os.WriteFile(opened.Variables, []byte("evil"), 0o644) },
+		"removed": func() error { return os.Remove(opened.Variables) },
+	} {
+		check(t, breakIt())
+		damaged := &DamagedError{}
+		if _, err := Open(t.Context(), b.Store, "web"); !errors.As(err, &damaged) || damaged.Disk != opened.Variables {
+			t.Errorf("variables that were %s: %v", what, err)
+		}
+	}
+}
+
 func TestAChangedManifestReplacesTheImageUnlessARunStandsOnIt(t *testing.T) {
 	b := newBench(t)
 	first, err := b.Build(t.Context(), sample(), false)

@@ -32,6 +32,9 @@ func (s *Store) Check(ctx context.Context, image Image) error {
 	if err != nil {
 		return err
 	}
+	if err := checkVariables(ctx, image); err != nil {
+		return err
+	}
 	var last fingerprint
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(image.Disk), checkedFile))
 	if err == nil && json.Unmarshal(text, &last) == nil && last == now {
@@ -44,6 +47,9 @@ func (s *Store) Check(ctx context.Context, image Image) error {
 func (s *Store) Verify(ctx context.Context, image Image) error {
 	before, err := look(image)
 	if err != nil {
+		return err
+	}
+	if err := checkVariables(ctx, image); err != nil {
 		return err
 	}
 	sum, err := hashFile(ctx, image.Disk)

@@ -17,7 +17,8 @@ type Derivation struct {
 	Base Image
 	// Content is the digest of what was done to the base.
 	Content string
-	// Make leaves the finished overlay at the path disk, complete and closed. A file beside it is thrown away.
+	// Make leaves the finished overlay at the path disk, complete and closed, and the EFI variables that belong to it at
+	// [VariablesBeside] it if the base has any. A further file beside it is thrown away.
 	Make func(ctx context.Context, disk string) error
 	// Waiting is called once when another process makes the same image.
 	Waiting func()
@@ -81,6 +82,14 @@ func (s *Store) Derive(ctx context.Context, d Derivation) (derived Image, err er
 		return Image{}, fmt.Errorf("storing the derived image: %w", err)
 	}
 	derived.DiskSize = info.Size()
+	if variables := d.Base.variablesBeside(disk); variables != "" {
+		if derived.VariablesSHA256, err = hashFile(ctx, variables); err != nil {
+			return Image{}, fmt.Errorf("hashing the derived image: %w", err)
+		}
+		if err := os.Chmod(variables, 0o444); err != nil {
+			return Image{}, fmt.Errorf("storing the derived image: %w", err)
+		}
+	}
 	derived.Digest = derived.digest()
 	if err := os.Chmod(disk, 0o444); err != nil {
 		return Image{}, fmt.Errorf("storing the derived image: %w", err)
@@ -89,6 +98,7 @@ func (s *Store) Derive(ctx context.Context, d Derivation) (derived Image, err er
 		return Image{}, err
 	}
 	derived.Disk = filepath.Join(s.Dir, derived.Name, derived.Digest, diskFile)
+	derived.Variables = derived.variablesBeside(derived.Disk)
 	return derived, nil
 }
 

@@ -13,6 +13,10 @@
 // Two cores without KVM, otherwise idle, need 140 to 200 s: root file system 35 to 49, first boot 32 to 44, boot loader 17
 // to 27, check 45 to 62, all else 15.
 //
+// A guest with EFI firmware differs in its disk (GPT, a system partition before the root, see layoutOf) and its boot loader. The
+// kernel handed over starts there as well; the firmware's variables begin empty, and those of the second boot, in which the
+// firmware has found the loader, become the image's.
+//
 // # What a guest is like
 //
 // It is Debian as Debian has it, timers and man-db included, but for these differences:

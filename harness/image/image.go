@@ -38,7 +38,7 @@ func (e *DamagedError) Error() string {
 type Image struct {
 	Schema int    `json:"schema"`
 	Name   string `json:"name"`
-	// Digest identifies the image: it covers the disk and the recipe. 64 hexadecimal digits.
+	// Digest identifies the image: it covers the disk, the EFI variables and the recipe. 64 hexadecimal digits.
 	Digest string `json:"digest"`
 	Recipe string `json:"recipe"` // see [Recipe]
 	// Base is the digest of the image that a derived one stands on, see [Derivation].
@@ -47,6 +47,10 @@ type Image struct {
 	Disk       string `json:"-"` // path of the read-only qcow2 disk
 	DiskSHA256 string `json:"disk_sha256"`
 	DiskSize   int64  `json:"disk_size"` // bytes of the file
+
+	// Variables is the path of the EFI variables that the firmware has settled on the disk; empty for a BIOS.
+	Variables       string `json:"-"`
+	VariablesSHA256 string `json:"variables_sha256,omitempty"`
 
 	Distribution string              `json:"distribution"`
 	Release      string              `json:"release"`
@@ -80,7 +84,11 @@ func (i Image) ShortDigest() string { return i.Digest[:min(12, len(i.Digest))] }
 
 // digest computes [Image.Digest].
 func (i Image) digest() string {
-	sum := sha256.Sum256([]byte("disk " + i.DiskSHA256 + "\nrecipe " + i.Recipe + "\n"))
+	text := "disk " + i.DiskSHA256 + "\nrecipe " + i.Recipe + "\n"
+	if i.VariablesSHA256 != "" {
+		text += "variables " + i.VariablesSHA256 + "\n"
+	}
+	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/image/manifest"
 	"github.com/patchlab/patchlab/harness/mirror"
 )
@@ -40,7 +41,7 @@ func (b *Builder) Plan(ctx context.Context, m manifest.Manifest, rebuild bool) (
 	plan.Steps = []string{
 		fmt.Sprintf("install %d packages and what they depend on from %s with mmdebstrap, %s",
 			len(plan.Packages), strings.Join(r.sources(mirror.AliasMain, mirror.AliasSecurity), "; "), how),
-		fmt.Sprintf("write them to a disk of %s with one ext4 partition", m.Disk),
+		fmt.Sprintf("write them to a disk of %s with %s", m.Disk, partitions(m)),
 		fmt.Sprintf("boot it once (%s, %s of memory) to install its boot loader", m.Firmware, m.Memory),
 	}
 	if m.Setup != "" {
@@ -52,4 +53,11 @@ func (b *Builder) Plan(ctx context.Context, m manifest.Manifest, rebuild bool) (
 	}
 	plan.Steps = append(plan.Steps, check, "hash the disk and move it into "+b.Store.Dir)
 	return plan, nil
+}
+
+func partitions(m manifest.Manifest) string {
+	if m.Firmware == hypervisor.EFI {
+		return "an EFI system partition and one of ext4"
+	}
+	return "one ext4 partition"
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/image/manifest"
 	"github.com/patchlab/patchlab/harness/mirror"
 )
@@ -21,7 +22,9 @@ var (
 	//go:embed hooks/late.sh
 	lateHook string
 	//go:embed hooks/bootloader.sh
-	bootloaderScript string
+	biosLoaderScript string
+	//go:embed hooks/bootloader-efi.sh
+	efiLoaderScript string
 	//go:embed hooks/leave.sh
 	leaveScript string
 	//go:embed hooks/adopted.sh
@@ -36,14 +39,25 @@ var (
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // basePackages are in every image: what boots, has a network and lets patchlab in.
-var basePackages = []string{
-	"dbus", "e2fsprogs", "grub-pc", "ifupdown", "initramfs-tools", "iproute2", "isc-dhcp-client", "kmod", "libpam-systemd",
-	"linux-image-amd64", "netbase", "openssh-server", "procps", "systemd", "systemd-sysv", "udev", "zstd",
+func basePackages(firmware hypervisor.Firmware) []string {
+	packages := []string{
+		"dbus", "e2fsprogs", "grub-pc", "ifupdown", "initramfs-tools", "iproute2", "isc-dhcp-client", "kmod", "libpam-systemd",
+		"linux-image-amd64", "netbase", "openssh-server", "procps", "systemd", "systemd-sysv", "udev", "zstd",
+	}
+	if firmware == hypervisor.EFI {
+		packages[slices.Index(packages, "grub-pc")] = "grub-efi-amd64"
+		packages = append(packages, "dosfstools", "efibootmgr")
+	}
+	return packages
 }
 
-// partitionOffset is where the disk's only partition starts: 1 MiB, where every partitioning tool puts it, so that the boot loader
-// has room before it.
-const partitionOffset = 1 << 20
+// loaderScript installs the boot loader, in the guest.
+func loaderScript(firmware hypervisor.Firmware) string {
+	if firmware == hypervisor.EFI {
+		return efiLoaderScript
+	}
+	return biosLoaderScript
+}
 
 // recipe is one build's input.
 type recipe struct {
@@ -58,13 +72,16 @@ func Recipe(m manifest.Manifest) string {
 	hash := sha256.New()
 	// Writes to a hash never fail, and a manifest has nothing that JSON cannot hold.
 	text, _ := json.Marshal(m)
-	_, _ = fmt.Fprintf(hash, "%s\n%q\n", text, basePackages)
-	for _, hook := range []string{earlyHook, lateHook, bootloaderScript, leaveScript} {
+	_, _ = fmt.Fprintf(hash, "%s\n%q\n", text, basePackages(m.Firmware))
+	for _, hook := range []string{earlyHook, lateHook, loaderScript(m.Firmware), leaveScript} {
 		_, _ = fmt.Fprintf(hash, "%q\n", hook)
 	}
 	r := recipe{manifest: m}
 	for _, f := range slices.Concat(earlyFiles(), r.lateFiles()) {
 		_, _ = fmt.Fprintf(hash, "%q %o %s %q\n", f.path, f.mode, f.owner, f.content)
+	}
+	if m.Firmware == hypervisor.EFI { // the other layout has never been another
+		_, _ = fmt.Fprintf(hash, "%q\n", layoutOf(m).table)
 	}
 	return hex.EncodeToString(hash.Sum(nil))
 }
@@ -93,16 +110,17 @@ func (r recipe) mmdebstrapArguments() []string {
 
 // environment is what the hooks read.
 func (r recipe) environment(exchange string) []string {
+	disk := layoutOf(r.manifest)
 	return []string{
 		"PATCHLAB_EXCHANGE=" + exchange,
 		"PATCHLAB_UUID=" + r.fsUUID,
-		fmt.Sprintf("PATCHLAB_OFFSET=%d", partitionOffset),
-		fmt.Sprintf("PATCHLAB_SIZE=%d", (r.manifest.Disk.Bytes()-partitionOffset)>>10),
+		fmt.Sprintf("PATCHLAB_OFFSET=%d", disk.offset),
+		fmt.Sprintf("PATCHLAB_SIZE=%d", disk.size>>10),
 	}
 }
 
 func (r recipe) packages() []string {
-	all := slices.Concat(basePackages, r.manifest.Packages)
+	all := slices.Concat(basePackages(r.manifest.Firmware), r.manifest.Packages)
 	slices.Sort(all)
 	return slices.Compact(all)
 }

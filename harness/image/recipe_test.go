@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/image/manifest"
 	"github.com/patchlab/patchlab/harness/mirror"
 )
@@ -68,6 +69,29 @@ func TestMmdebstrapArguments(t *testing.T) {
 	}
 }
 
+func TestAnEFIDiskHasASystemPartitionBeforeTheRoot(t *testing.T) {
+	t.Parallel()
+	r := recipe{manifest: sample()}
+	r.manifest.Firmware = hypervisor.EFI
+	disk := layoutOf(r.manifest)
+	wantTable := "label: gpt\nstart=2048, size=131072, type=uefi\nstart=133120, size=6156288, type=linux\n"
+	if disk.table != wantTable || disk.root != "/dev/vda2" {
+		t.Errorf("the root is %s on\n%s", disk.root, disk.table)
+	}
+	if end := disk.offset + disk.size; end != r.manifest.Disk.Bytes()-(1<<20) {
+		t.Errorf("the root ends at %d of %d: want room for the copy of the GPT", end, r.manifest.Disk.Bytes())
+	}
+	wantEnvironment := []string{"PATCHLAB_EXCHANGE=/x", "PATCHLAB_UUID=", "PATCHLAB_OFFSET=68157440", "PATCHLAB_SIZE=3078144"}
+	if diff := cmp.Diff(wantEnvironment, r.environment("/x")); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	for name, want := range map[string]bool{"grub-pc": false, "grub-efi-amd64": true, "dosfstools": true} {
+		if slices.Contains(r.packages(), name) != want {
+			t.Errorf("the package %s is among those of an EFI image: %t", name, !want)
+		}
+	}
+}
+
 func TestConfinementDiesWithUs(t *testing.T) {
 	t.Parallel()
 	root := []string{"--mount", "--pid", "--fork", "--kill-child=KILL", "--", "mmdebstrap", "-x"}
@@ -103,6 +127,7 @@ func TestRecipeChangesWithWhatDecidesTheImage(t *testing.T) {
 		"a mode":    func(m *manifest.Manifest) { m.Files[0].Mode = "0600" },
 		"setup":     func(m *manifest.Manifest) { m.SetupScript = []byte("true") },
 		"memory":    func(m *manifest.Manifest) { m.Memory = 1024 },
+		"firmware":  func(m *manifest.Manifest) { m.Firmware = hypervisor.EFI },
 	} {
 		m := sample()
 		change(&m)

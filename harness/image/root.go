@@ -35,7 +35,7 @@ func (j *buildJob) makeRoot(ctx context.Context) error {
 	log := &hidingWriter{mirror: j.recipe.mirror, to: j.log}
 	partition := tool{
 		name: "sfdisk", arguments: []string{"--quiet", j.workshop.exchange(rawDisk)},
-		stdin: fmt.Sprintf("start=%d, type=83, bootable\n", partitionOffset/512), log: log,
+		stdin: layoutOf(j.manifest).table, log: log,
 	}
 	if err := partition.run(ctx); err != nil {
 		return fmt.Errorf("partitioning the disk: %w", err)

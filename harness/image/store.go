@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Store is a directory of images: NAME/DIGEST/{disk.qcow2,image.json}. Whatever begins with a dot is not an image:
-// .build/ is where images come into being, .log/ keeps what the last build of each said.
+// Store is a directory of images: NAME/DIGEST/{disk.qcow2,image.json}, with variables.fd for EFI. Whatever begins with a dot
+// is not an image: .build/ is where images come into being, .log/ keeps what the last build of each said.
 type Store struct {
 	Dir string
 }
@@ -83,7 +83,7 @@ func (s *Store) load(name, digest string) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("reading an image's record: %w", err)
 	}
-	found := Image{Disk: filepath.Join(s.Dir, name, digest, diskFile)}
+	var found Image
 	if err := json.Unmarshal(text, &found); err != nil {
 		return Image{}, &DamagedError{Name: name, Disk: path, Reason: "is not readable: " + err.Error()}
 	}
@@ -93,6 +93,8 @@ func (s *Store) load(name, digest string) (Image, error) {
 	if found.Name != name || found.Digest != digest || found.digest() != digest {
 		return Image{}, &DamagedError{Name: name, Disk: path, Reason: "does not belong there"}
 	}
+	found.Disk = filepath.Join(s.Dir, name, digest, diskFile)
+	found.Variables = found.variablesBeside(found.Disk)
 	return found, nil
 }
 
@@ -104,6 +106,14 @@ func (s *Store) add(image Image, disk string) error {
 	}
 	if err := os.Rename(disk, filepath.Join(staged, diskFile)); err != nil {
 		return fmt.Errorf("storing the image: %w", err)
+	}
+	if variables := image.variablesBeside(disk); variables != "" {
+		if err := os.Rename(variables, filepath.Join(staged, variablesFile)); err != nil {
+			return fmt.Errorf("storing the image: %w", err)
+		}
+		if err := syncFile(filepath.Join(staged, variablesFile)); err != nil {
+			return err
+		}
 	}
 	text, err := json.MarshalIndent(image, "", "  ")
 	if err != nil {

@@ -82,8 +82,8 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 			},
 		},
 		"firmware": {
-			text: good + "firmware: efi\n",
-			want: []string{"web.yaml:5:11: firmware: efi is not supported by this version yet"},
+			text: good + "firmware: uefi\n",
+			want: []string{`web.yaml:5:11: firmware: want one of bios, efi, not "uefi"`},
 		},
 		"files": {
 			text: good + "files:\n" +

@@ -62,9 +62,7 @@ func (m *Manifest) validatePockets(d *strictyaml.Document) {
 }
 
 func (m *Manifest) validateMachine(d *strictyaml.Document) {
-	if oneOf(d, "firmware", m.Firmware, []hypervisor.Firmware{hypervisor.BIOS, hypervisor.EFI}) && m.Firmware == hypervisor.EFI {
-		d.Problemf("firmware", "efi is not supported by this version yet")
-	}
+	oneOf(d, "firmware", m.Firmware, []hypervisor.Firmware{hypervisor.BIOS, hypervisor.EFI})
 	if m.Disk < minDisk {
 		d.Problemf("disk", "%s is too small: want %s or more", m.Disk, Size(minDisk))
 	}
@@ -105,16 +103,15 @@ func volatile(to string) bool {
 	})
 }
 
-func oneOf[T ~string](d *strictyaml.Document, at string, value T, known []T) bool {
+func oneOf[T ~string](d *strictyaml.Document, at string, value T, known []T) {
 	if slices.Contains(known, value) {
-		return true
+		return
 	}
 	words := make([]string, len(known))
 	for i, k := range known {
 		words[i] = string(k)
 	}
 	d.Problemf(at, "want one of %s, not %q", strings.Join(words, ", "), value)
-	return false
 }
 
 func each(d *strictyaml.Document, key string, values []string, form *regexp.Regexp, what string) {
