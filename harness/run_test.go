@@ -19,6 +19,7 @@ import (
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/suite"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -356,6 +357,25 @@ func TestAFailedSpecWhosePortIsToldAsLostIsNotToldAgain(t *testing.T) {
 			t.Errorf("findings (-want +got):\n%s", diff)
 		}
 	})
+}
+
+func TestASpecThatIsGoneOrSkippedAfterThePatchIsTold(t *testing.T) {
+	for name, state := range map[string]suite.State{"skipped": suite.Skipped, "gone": ""} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				lab.suites.afterPatch = &state
+				lab.onApply["good"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
+				result := lab.run(scripted("good"))
+				if result.Outcome != verdict.Regression {
+					t.Errorf("outcome is %s: what is not asked any more is not known to hold", result.Outcome)
+				}
+				if got := ids(result); !slices.Equal(got, []string{"PL903 apply  serves the page"}) {
+					t.Errorf("findings are %v", got)
+				}
+			})
+		})
+	}
 }
 
 func TestATruthThatDoesNotHoldIsSaid(t *testing.T) {

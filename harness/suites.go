@@ -111,7 +111,7 @@ func (r *run) judgeSpecs(answers suite.Report, phase, file string) {
 		if spec.State != suite.Failed || r.before[spec.Name] == suite.Failed || r.told(spec.Subjects) {
 			continue
 		}
-		r.judge.Add(withRemedy(verdict.Finding{
+		r.tellOnce(withRemedy(verdict.Finding{
 			ID: "PL904", Severity: verdict.Error, Phase: phase, Increment: r.onlyIncrement(), Subject: specKey(spec.Name),
 			Title: "fails after the patch: " + spec.Name, Cause: firstLine(spec.Message), Evidence: evidence,
 		}))
@@ -119,11 +119,20 @@ func (r *run) judgeSpecs(answers suite.Report, phase, file string) {
 	for name, before := range r.before {
 		state, ran := now[name]
 		if before == suite.Passed && (!ran || state == suite.Skipped) {
-			r.judge.Add(withRemedy(verdict.Finding{
+			r.tellOnce(withRemedy(verdict.Finding{
 				ID: "PL903", Severity: verdict.Error, Phase: phase, Subject: specKey(name),
 				Title: "passed before the patch and did not run after it: " + name, Evidence: evidence,
 			}))
 		}
+	}
+}
+
+// tellOnce adds a finding about a spec, unless an earlier phase had it: the first one that shows it is the one to look at.
+func (r *run) tellOnce(finding verdict.Finding) {
+	if !slices.ContainsFunc(r.judge.Findings(), func(f verdict.Finding) bool {
+		return f.ID == finding.ID && f.Subject == finding.Subject
+	}) {
+		r.judge.Add(finding)
 	}
 }
 

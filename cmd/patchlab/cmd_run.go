@@ -93,6 +93,11 @@ func run(ctx context.Context, env *environment, options runOptions) error {
 	if err != nil {
 		return usage(err)
 	}
+	endSuites, err := readySuites(ctx, env, loaded)
+	defer endSuites()
+	if err != nil {
+		return usage(err)
+	}
 	for _, s := range loaded {
 		for _, warning := range s.Warnings(time.Now()) {
 			env.notice(s.Name + ": " + warning)

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,6 +65,31 @@ func TestAGuestThatWentAwayIsToldAndEndsLikeSSH(t *testing.T) {
 	server := s.keep(t, "r1")
 	s.env.Stdout = writer(func() { server.Cut() })
 	if code := s.run("shell", "r1", "echo up; exec sleep 60"); code != exitUnreachable || !strings.Contains(s.stderr.String(), "lost") {
+		t.Errorf("exit code is %d: %s", code, s.stderr.String())
+	}
+}
+
+func TestAGuestThatIsGoneIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	dir := s.record(t, "r1", "baseline=active")
+	s.keep(t, "r1")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close()
+	content, err := os.ReadFile(filepath.Join(dir, rundir.Kept))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept rundir.KeptGuest
+	if err := json.Unmarshal(content, &kept); err != nil {
+		t.Fatal(err)
+	}
+	s.put(t, filepath.Join(dir, rundir.Kept), strings.ReplaceAll(string(content), kept.Address, address))
+	if code := s.run("shell", "r1"); code != exitUnreachable || !strings.Contains(s.stderr.String(), "patchlab gc --kept") {
 		t.Errorf("exit code is %d: %s", code, s.stderr.String())
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -95,7 +97,7 @@ func (e *environment) keptNow(ctx context.Context, dir string) (read snapshot, e
 }
 
 // keptPatience is for a kept guest that is slow, or that somebody is rebooting.
-const keptPatience = 20 * time.Second
+const keptPatience = 2 * time.Minute
 
 // reachKept connects to the guest that a run has kept.
 func (e *environment) reachKept(ctx context.Context, dir string) (guest.Conn, error) {
@@ -106,15 +108,22 @@ func (e *environment) reachKept(ctx context.Context, dir string) (guest.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, keptPatience)
-	defer cancel()
-	conn, err := guest.Await(waiting, sshguest.New(config), time.Second)
+	// QEMU listens as long as the guest's domain lives, also while the guest boots.
+	probing, err := new(net.Dialer).DialContext(ctx, "tcp", config.Address)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("the guest that run %s has kept is gone: nothing listens at %s any more, because it was ended or this "+
+			"host was restarted; `patchlab gc --kept` clears up what is left of it", filepath.Base(dir), config.Address)
+	}
 	if err != nil {
-		if ctx.Err() == nil && (errors.Is(err, guest.ErrLost) || waiting.Err() != nil) {
-			return nil, fmt.Errorf("the guest that run %s has kept does not answer at %s: it was ended, or this host was restarted; "+
-				"`patchlab gc --kept` clears up what is left of it: %w", filepath.Base(dir), config.Address, err)
-		}
-		return nil, err
+		return nil, fmt.Errorf("reaching the guest that run %s has kept: %w", filepath.Base(dir), err)
+	}
+	_ = probing.Close()              // it was only a question
+	config.BannerWait = keptPatience // it has booted: another attempt would only ask more of a guest that is busy
+	ctx, cancel := context.WithTimeoutCause(ctx, keptPatience, fmt.Errorf("the guest does not answer within %s", keptPatience))
+	defer cancel()
+	conn, err := guest.Await(ctx, sshguest.New(config), time.Second)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the guest that run %s has kept: %w", filepath.Base(dir), err)
 	}
 	return conn, nil
 }

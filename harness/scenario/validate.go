@@ -155,7 +155,7 @@ func (v validator) suites(suites []string) {
 		case slices.Index(suites, suite) < i:
 			v.doc.Problemf(at, "%q is there twice", suite)
 		case strings.Contains(suite, "/"):
-			if _, err := v.payload.file(suite); err != nil {
+			if _, err := v.payload.entry(suite); err != nil {
 				v.doc.Problemf(at, "%v", err)
 			}
 		case slices.Contains(later, suite):

@@ -31,7 +31,7 @@ type Runner struct {
 }
 
 // Check finds what is wrong with the suites of a scenario before a run starts: names that are not among the known ones
-// and paths at which there is no program. It reports all at once.
+// and paths at which there is no program. Directories must have been compiled. It reports all at once.
 func (r Runner) Check(suites, known []string) error {
 	var wrong []error
 	named := map[string]int{}
