@@ -45,30 +45,32 @@ const (
 var signs = []struct {
 	text  string
 	stage Stage
+	but   string // not with this in the line
 }{
-	{"GRUB loading", Bootloader},
-	{"Welcome to GRUB", Bootloader},
-	{"GNU GRUB", Bootloader},
-	{"grub rescue>", Bootloader},
-	{"Loading Linux", Bootloader},
-	{"Loading initial ramdisk", Kernel},
-	{"Linux version", Kernel},
-	{"Loading, please wait", Initramfs},
-	{"Begin: ", Initramfs},
-	{"(initramfs)", Initramfs},
-	{"Welcome to ", Userspace},
-	{"Emergency Mode", Userspace},
-	{"emergency mode", Userspace},
-	{"Reached target", Services},
-	{"Started ", Services},
-	{" login:", Ready},
+	{text: "EFI stub: ", stage: Kernel},
+	{text: "GRUB loading", stage: Bootloader},
+	{text: "Welcome to GRUB", stage: Bootloader},
+	{text: "GNU GRUB", stage: Bootloader},
+	{text: "grub rescue>", stage: Bootloader},
+	{text: "Loading Linux", stage: Bootloader},
+	{text: "Loading initial ramdisk", stage: Kernel},
+	{text: "Linux version", stage: Kernel},
+	{text: "Loading, please wait", stage: Initramfs},
+	{text: "Begin: ", stage: Initramfs},
+	{text: "(initramfs)", stage: Initramfs},
+	{text: "Welcome to ", stage: Userspace, but: "GRUB"},
+	{text: "Emergency Mode", stage: Userspace},
+	{text: "emergency mode", stage: Userspace},
+	{text: "Reached target", stage: Services},
+	{text: "Started ", stage: Services},
+	{text: " login:", stage: Ready},
 }
 
 // causes are lines that say why a boot goes no further.
 var causes = []string{
 	"Kernel panic - not syncing", "VFS: Unable to mount root fs", "grub rescue>", "error: file `", "error: no such",
-	"error: unknown filesystem", "No bootable device", "ALERT!", "(initramfs)", "You are in emergency mode",
-	"Give root password for maintenance", "Cannot open access to console", "A start job is running for",
+	"error: unknown filesystem", "No bootable device", "No bootable option or device", "BdsDxe: failed to ", "ALERT!",
+	"(initramfs)", "You are in emergency mode", "Give root password for maintenance", "Cannot open access to console", "A start job is running for",
 	"Out of memory: Killed process",
 }
 
@@ -118,7 +120,7 @@ func classify(content []byte) Seen {
 		}
 		lines = append(lines, line)
 		for _, s := range signs {
-			if strings.Contains(line, s.text) {
+			if strings.Contains(line, s.text) && (s.but == "" || !strings.Contains(line, s.but)) {
 				seen.Stage = later(seen.Stage, s.stage)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 const (
 	grub   = "\x1b[2;24HGNU GRUB  version 2.06\r\n  Booting `Debian GNU/Linux'\r\nLoading Linux 6.1.0-50-amd64 ...\r\n"
 	initrd = "Loading initial ramdisk ...\r\n"
+	bds    = "\x1b[2J\x1b[01;01HBdsDxe: loading Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x5,0x0)\r\n"
 )
 
 func TestConsoleTellsHowFarABootCame(t *testing.T) {
@@ -22,6 +23,13 @@ func TestConsoleTellsHowFarABootCame(t *testing.T) {
 	}{
 		{"silence", "", boot.Firmware, "the console shows nothing"},
 		{"no disk", "SeaBIOS (version 1.16)\r\nBooting from Hard Disk...\r\nNo bootable device.\r\n", boot.Firmware, "No bootable device."},
+		{
+			"no disk for EFI firmware", bds + "\x1b[1mBdsDxe: failed to load Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x5,0x0): Not Found\r\n",
+			boot.Firmware, "BdsDxe: failed to load Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x5,0x0): Not Found",
+		},
+		{"grub of EFI hangs", bds + "Welcome to GRUB!\r\n", boot.Bootloader, ""},
+		{"a kernel started by EFI", bds + "Welcome to GRUB!\r\nEFI stub: Loaded initrd from command line option\r\n", boot.Kernel, ""},
+		{"a system says who it is", bds + "Welcome to GRUB!\r\nWelcome to Debian GNU/Linux 12 (bookworm)!\r\n", boot.Userspace, ""},
 		{"grub cannot find its files", "GRUB loading.\r\nerror: no such partition.\r\ngrub rescue> ", boot.Bootloader, "grub rescue>"},
 		{"the entry's kernel is gone", grub + "error: file `/boot/vmlinuz-6.1.0-50-amd64' not found.\r\n", boot.Bootloader, "error: file `/boot/vmlinuz-6.1.0-50-amd64' not found."},
 		{"no root file system", grub + initrd + "[1.2] VFS: Unable to mount root fs on unknown-block(0,0)\r\n[1.3] Kernel panic - not syncing: VFS\r\n", boot.Kernel, "[1.3] Kernel panic - not syncing: VFS"},
