@@ -182,18 +182,29 @@ func newKey() (image.Key, error) {
 // clone starts one and logs in.
 func clone(t *testing.T, b *image.Builder, built image.Image) guest.Conn {
 	t.Helper()
+	domain, key := defineClone(t, b, built)
+	return bootClone(t, b, built, domain, key)
+}
+
+// defineClone makes a clone that is gone when the test ends.
+func defineClone(t *testing.T, b *image.Builder, built image.Image) (hypervisor.Domain, image.Key) {
+	t.Helper()
 	dir := openDir(t)
 	key, err := newKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	domain, err := b.Driver.Define(t.Context(), hypervisor.DomainSpec{
+	spec := hypervisor.DomainSpec{
 		Name: "patchlab-" + filepath.Base(dir), RunID: "test", RunDir: dir,
 		Firmware: built.Firmware, Accelerator: b.Accelerator, MemoryMiB: built.MemoryMiB, VCPUs: built.VCPUs,
 		Disk:    hypervisor.Disk{Path: filepath.Join(dir, "disk.qcow2"), Backing: built.Disk},
 		Console: filepath.Join(dir, "console.log"), MAC: built.MAC,
 		Credentials: map[string]string{"ssh.authorized_keys.root": key.AuthorizedKey},
-	})
+	}
+	if built.Firmware == hypervisor.EFI {
+		spec.Variables = hypervisor.Variables{Path: filepath.Join(dir, "disk.fd"), From: built.Variables}
+	}
+	domain, err := b.Driver.Define(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,6 +213,12 @@ func clone(t *testing.T, b *image.Builder, built image.Image) guest.Conn {
 			t.Error(err)
 		}
 	})
+	return domain, key
+}
+
+// bootClone turns a clone on and logs in.
+func bootClone(t *testing.T, b *image.Builder, built image.Image, domain hypervisor.Domain, key image.Key) guest.Conn {
+	t.Helper()
 	if err := domain.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
