@@ -26,7 +26,7 @@ import (
 // apply stages and installs one increment, and judges what it did.
 func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment) error {
 	return r.phase("apply", increment.Name, func(p *phase) error {
-		job, applied, err := r.put(ctx, c, p, patch.Stager{}, increment)
+		job, applied, err := r.put(ctx, c, p, patch.Stager{Conffiles: r.scenario.Conffiles}, increment)
 		if refused, ok := errors.AsType[*patch.RefusedError](err); ok {
 			return r.refused(refused, increment)
 		}
@@ -63,7 +63,7 @@ type applied struct {
 func (r *run) put(
 	ctx context.Context, c *clone, p *phase, stager patch.Stager, increment scenario.Increment,
 ) (job patch.Job, done applied, err error) {
-	stager.Dir, stager.Conffiles, stager.Release = r.scenario.Dir, r.scenario.Conffiles, r.image.Release
+	stager.Dir, stager.Release = r.scenario.Dir, r.image.Release
 	stager.Conn, stager.Built = c.conn, r.built[increment.Name]
 	_, err = p.step("stage", func() (err error) {
 		job, err = r.stage(ctx, c, stager, increment)

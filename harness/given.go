@@ -54,7 +54,7 @@ func (r *run) given(ctx context.Context) (release func() error, err error) {
 	}
 	store := GivenStore(r.lab.CacheDir)
 	d := image.Derivation{
-		Base: r.image, Content: fmt.Sprintf("%d %s %s", givenSchema, content, r.scenario.Conffiles), Now: r.lab.Now,
+		Base: r.image, Content: fmt.Sprintf("%d %s %s", givenSchema, content, givenConffiles(r.scenario)), Now: r.lab.Now,
 		Waiting: func() { r.emit(progress.Note, "prepare "+given.Name, "another run is making the same state", 0) },
 		Make:    func(ctx context.Context, disk string) error { return r.makeGiven(ctx, given, disk) },
 	}
@@ -74,6 +74,15 @@ func (r *run) given(ctx context.Context) (release func() error, err error) {
 	}
 	r.image, r.result.Image.Given = derived, derived.Digest
 	return release, nil
+}
+
+// givenConffiles is how the question about an edited configuration file is answered before the baseline: `ask` is about the
+// candidate.
+func givenConffiles(s scenario.Scenario) scenario.Conffiles {
+	if s.Conffiles == scenario.ConffilesAsk {
+		return scenario.ConffilesKeep
+	}
+	return s.Conffiles
 }
 
 // makeGiven makes the given state in a clone of its own and leaves the clone's disk at a path.
@@ -108,7 +117,7 @@ func (r *run) makeGiven(ctx context.Context, given scenario.Increment, disk stri
 
 // putGiven brings the clone into the given state. That it cannot be reached is the scenario's fault: there is no candidate yet.
 func (r *run) putGiven(ctx context.Context, c *clone, p *phase, given scenario.Increment) error {
-	job, done, err := r.put(ctx, c, p, patch.Stager{Anew: true}, given)
+	job, done, err := r.put(ctx, c, p, patch.Stager{Anew: true, Conffiles: givenConffiles(r.scenario)}, given)
 	log := r.dir.File(rundir.Apply, given.Name+".log")
 	if refused, ok := errors.AsType[*patch.RefusedError](err); ok {
 		done.code, done.output, err = 100, []byte(refused.Output), r.dir.Write(filepath.Join(rundir.Apply, given.Name+".log"),

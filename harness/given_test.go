@@ -110,3 +110,17 @@ func TestASourceThatDoesNotBuildIsToldBeforeAnythingBoots(t *testing.T) {
 		lab.checkNothingLeft()
 	})
 }
+
+func TestTheGivenStateIsTheSameForACandidateThatMayAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.onApply["given"] = func(*server) {}
+		lab.onApply["good"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
+		kept, asked := withGiven(scripted("good")), withGiven(scripted("good"))
+		kept.Conffiles, asked.Conffiles = scenario.ConffilesKeep, scenario.ConffilesAsk
+		lab.run(kept)
+		if got := phases(lab.run(asked)); !strings.HasPrefix(got, "prepare given:cached, baseline:cached") {
+			t.Errorf("phases of the run that may ask: %s", got)
+		}
+	})
+}

@@ -1,5 +1,6 @@
 // Package scenarios holds the scenarios that come with patchlab, by name: openssl-nginx, zoo/service-disabled. What a
-// scenario brings along lies in a directory of its name.
+// scenario brings along lies in a directory of its name; what cases of the zoo have in common before their patches, in
+// zoo/server, so that its image, baseline and control are made once for all of them.
 package scenarios
 
 import (
@@ -15,6 +16,9 @@ import (
 
 //go:embed *.yaml postgresql zoo
 var files embed.FS
+
+// server is what several cases have before their patch.
+const server = "zoo/server/"
 
 // Names lists the scenarios, sorted.
 func Names() []string {
@@ -35,7 +39,8 @@ func Extract(name, dir string) (string, error) {
 		return "", fmt.Errorf("there is neither a file nor a built-in scenario %q (have %s)", name, strings.Join(Names(), ", "))
 	}
 	err := fs.WalkDir(files, path.Dir(name), func(file string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || (file != name+".yaml" && !strings.HasPrefix(file, name+"/")) {
+		wanted := file == name+".yaml" || strings.HasPrefix(file, name+"/") || strings.HasPrefix(file, server)
+		if err != nil || entry.IsDir() || !wanted {
 			return err
 		}
 		data, err := files.ReadFile(file)
