@@ -25,7 +25,7 @@ func withGiven(s scenario.Scenario) scenario.Scenario {
 func TestAGivenStateIsMadeOnceAndIsNotTheCandidates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lab := newLab(t)
-		lab.onApply["given"] = func(s *server) { lab.given = true }
+		lab.onApply["given"] = func(*server) { lab.given = true }
 		lab.onApply["good"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
 		first := lab.run(withGiven(scripted("good")))
 		if first.Outcome != verdict.Pass || len(first.Findings) > 0 {

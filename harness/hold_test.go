@@ -105,8 +105,7 @@ func TestAConnectionIsNoChangeByTheCandidate(t *testing.T) {
 		lab.onUp = service.listen
 		lab.onApply["empty"] = func(*server) {}
 		_, err := harness.Run(t.Context(), lab.lab(), holding(scripted("empty")), lab.options())
-		var nothing *patch.NothingError
-		if !errors.As(err, &nothing) {
+		if _, nothing := errors.AsType[*patch.NothingError](err); !nothing {
 			t.Errorf("error is %v, want that there is nothing to test", err)
 		}
 	})

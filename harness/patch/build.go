@@ -34,8 +34,7 @@ func (b Builder) Build(ctx context.Context, increment scenario.Increment) (map[s
 			continue // a package file, or what staging will say
 		}
 		file, err := b.build(ctx, source, increment.Name)
-		var failed *buildError
-		if errors.As(err, &failed) {
+		if failed, ok := errors.AsType[*buildError](err); ok {
 			return nil, &ScenarioError{Increment: increment.Name, Reason: "building packages/" + entry + ": " + failed.Error()}
 		}
 		if err != nil {

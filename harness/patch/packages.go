@@ -46,7 +46,7 @@ func (s Stager) stageRPMs(ctx context.Context, increment scenario.Increment, job
 	if increment.RPM == scenario.RPMInstall {
 		mode = "--install"
 	}
-	// Debian's rpm refuses to install anything unless told that it is meant; no other's knows the option.
+	// Debian's rpm warns that alien should do it unless told that it is meant; no other's knows the option.
 	return "force=\nif [ -e /etc/debian_version ]; then force=--force-debian; fi\n" +
 		"rpm " + mode + " $force --" + quoteAll(staged) + "\n", nil
 }

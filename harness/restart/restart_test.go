@@ -69,3 +69,27 @@ func TestFailedRestartsAreNamed(t *testing.T) {
 		t.Errorf("failed units (-want +got):\n%s", diff)
 	}
 }
+
+func TestWhatServesAClientIsLeftAlone(t *testing.T) {
+	const instance = "echo@0-127.0.0.1:7-127.0.0.1:41234.service"
+	running := func(name string) fact.Fact {
+		return fact.Fact{Kind: fact.KindUnit, Name: name, Attributes: map[string]string{"active": "active", "sub": "running"}}
+	}
+	facts := fact.NewSet(running("echo.socket"), running(instance), running("nginx.service"),
+		stale(instance+" /usr/bin/socat1 /usr/lib/libssl.so.3"))
+	left := []restart.Unit{{Name: instance, Reason: "socat1 maps the deleted libssl.so.3"}}
+	if diff := cmp.Diff(restart.Plan{Connections: left}, restart.Advise(facts)); diff != "" {
+		t.Errorf("advice (-want +got):\n%s", diff)
+	}
+	all := restart.Plan{
+		Connections: left,
+		Units:       []restart.Unit{{Name: "nginx.service", Reason: "the scenario restarts everything"}},
+	}
+	if diff := cmp.Diff(all, restart.All(facts)); diff != "" {
+		t.Errorf("restart of everything (-want +got):\n%s", diff)
+	}
+	orphan := fact.NewSet(running("nginx.service"), stale(instance+" /usr/bin/socat1 /usr/lib/libssl.so.3"))
+	if plan := restart.Advise(orphan); len(plan.Units) != 1 {
+		t.Errorf("an instance that no socket made is restarted like any other: %+v", plan)
+	}
+}

@@ -111,7 +111,8 @@ func TestPackagesOfRPMAreReadBesideDpkgs(t *testing.T) {
 	}
 	wantEdited := map[string]string{
 		"/etc/passwd": " ", "/etc/group": " ",
-		"/etc/demo.conf": "demo:noarch false", "/etc/ghost.conf": "demo:noarch "}
+		"/etc/demo.conf": "demo:noarch false", "/etc/ghost.conf": "demo:noarch ",
+	}
 	if diff := cmp.Diff(wantEdited, edited); diff != "" {
 		t.Error(diff)
 	}
