@@ -11,6 +11,7 @@ import (
 
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/doctor"
+	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -47,7 +48,41 @@ func (e *environment) host() doctor.Host {
 		version, err = opened.Driver.Version(ctx)
 		return version, notes, err
 	}
+	if e.Connect != "" {
+		e.look(&host)
+	}
 	return host
+}
+
+// look makes a host's checks those of the libvirt that the user has named.
+func (e *environment) look(host *doctor.Host) {
+	host.Machine, _ = libvirt.Reaches(e.Connect)
+	connected := func(ctx context.Context, use func(*libvirt.Driver) error) (err error) {
+		driver, err := libvirt.Connect(ctx, libvirt.Options{URI: e.Connect})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, driver.Close()) }()
+		return use(driver)
+	}
+	host.Measure = func(ctx context.Context) (report accel.Report, err error) {
+		err = connected(ctx, func(driver *libvirt.Driver) error {
+			report, err = measureFor(ctx, driver, accel.Options{CacheDir: e.Dirs.Cache, Fresh: true})
+			return err
+		})
+		return report, err
+	}
+	host.Connect = func(ctx context.Context) (version string, notes []string, err error) {
+		err = connected(ctx, func(driver *libvirt.Driver) error {
+			notes = append([]string{"at " + e.Connect}, driver.Describe()...)
+			if err := driver.CheckReach(e.Dirs.Images, e.Dirs.Runs); err != nil {
+				return err
+			}
+			version, err = driver.Version(ctx)
+			return err
+		})
+		return version, notes, err
+	}
 }
 
 // diagnosis is the result of `doctor`.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchlab/patchlab/harness"
+	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/image/manifest"
 	"github.com/patchlab/patchlab/harness/mirror"
@@ -98,7 +100,7 @@ func (e *environment) prepareBuilder(ctx context.Context, builder *image.Builder
 		return nil, err
 	}
 	sink, closeSink := e.sink()
-	host, err := e.openHost(ctx, func(text string) {
+	host, err := e.openBuilder(ctx, func(text string) {
 		sink.Emit(progress.Event{Kind: progress.Note, Run: name, Step: "host", Text: text, At: time.Now()})
 	})
 	if err != nil {
@@ -112,6 +114,15 @@ func (e *environment) prepareBuilder(ctx context.Context, builder *image.Builder
 		closeSink()
 		return host.Driver.Close()
 	}, nil
+}
+
+// openBuilder opens the host on which images are made. Their disks are written here, so that another machine is of no use.
+func (e *environment) openBuilder(ctx context.Context, note func(string)) (harness.Host, error) {
+	if machine, other := libvirt.Reaches(e.Connect); other {
+		note("images are made on this host, with patchlab's own libvirt; a run uploads them to " + machine)
+		return e.openPrivate(ctx, note)
+	}
+	return e.openHost(ctx, note)
 }
 
 // imageKey gives an image build's boots what runs give their clones.

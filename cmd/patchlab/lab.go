@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -22,64 +23,120 @@ import (
 // openHost measures the accelerator and connects to the hypervisor that the user chose, or to the private one. What
 // notes it has for the user goes to note.
 func (e *environment) openHost(ctx context.Context, note func(string)) (harness.Host, error) {
+	if e.Connect == "" {
+		return e.openPrivate(ctx, note)
+	}
+	driver, err := libvirt.Connect(ctx, libvirt.Options{URI: e.Connect, Tell: note})
+	if err != nil {
+		return harness.Host{}, err
+	}
+	measured, err := measureFor(ctx, driver, accel.Options{CacheDir: e.Dirs.Cache})
+	if err != nil {
+		return harness.Host{}, errors.Join(err, driver.Close())
+	}
+	return harness.Host{Driver: driver, Accelerator: measured}, nil
+}
+
+// measureFor measures on the machine that runs QEMU, and asks its libvirt whether it offers what was found.
+func measureFor(ctx context.Context, driver *libvirt.Driver, opts accel.Options) (accel.Report, error) {
+	opts.Shell = driver.Shell()
+	measured, err := accel.Measure(ctx, opts)
+	if err != nil || measured.Best != hypervisor.KVM {
+		return measured, err
+	}
+	has, err := driver.HasKVM(ctx)
+	if err == nil && !has {
+		measured = measured.WithoutKVM("KVM works, but this libvirt offers none")
+	}
+	return measured, err
+}
+
+// openPrivate starts patchlab's own libvirt, unless it runs.
+func (e *environment) openPrivate(ctx context.Context, note func(string)) (harness.Host, error) {
 	measured, err := accel.Measure(ctx, accel.Options{CacheDir: e.Dirs.Cache})
 	if err != nil {
 		return harness.Host{}, err
 	}
-	options := libvirt.Options{URI: e.Connect}
-	if e.Connect == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return harness.Host{}, fmt.Errorf("finding patchlab's own program: %w", err)
-		}
-		instance, err := private.Ensure(ctx, private.Options{
-			Dir: e.Dirs.Runtime, Self: []string{self, libvirtExec}, MaskKVM: measured.Best != hypervisor.KVM,
-		})
-		if err != nil {
-			return harness.Host{}, err
-		}
-		for _, n := range instance.Notes {
-			note(n)
-		}
-		if !instance.KVM {
-			measured = measured.WithoutKVM("the user that QEMU runs as may not use KVM")
-		}
-		options = libvirt.Options{URI: instance.URI, Owner: instance.Owner}
+	self, err := os.Executable()
+	if err != nil {
+		return harness.Host{}, fmt.Errorf("finding patchlab's own program: %w", err)
 	}
-	driver, err := libvirt.Connect(ctx, options)
+	instance, err := private.Ensure(ctx, private.Options{
+		Dir: e.Dirs.Runtime, Self: []string{self, libvirtExec}, MaskKVM: measured.Best != hypervisor.KVM,
+	})
+	if err != nil {
+		return harness.Host{}, err
+	}
+	for _, n := range instance.Notes {
+		note(n)
+	}
+	if !instance.KVM {
+		measured = measured.WithoutKVM("the user that QEMU runs as may not use KVM")
+	}
+	driver, err := libvirt.Connect(ctx, libvirt.Options{URI: instance.URI, Owner: instance.Owner})
 	if err != nil {
 		return harness.Host{}, err
 	}
 	return harness.Host{Driver: driver, Accelerator: measured}, nil
 }
 
-// sharedHost opens the host once, for several runs, and closes it once.
+// sharedHost opens the host once, for several runs, and closes it once. One whose libvirt has died meanwhile is opened anew:
+// what befell one run is no reason for the next to fail.
 func (e *environment) sharedHost(note func(string)) (open func(context.Context) (harness.Host, error), closing func() error) {
-	var lock sync.Mutex
-	var host *harness.Host
-	open = func(ctx context.Context) (harness.Host, error) {
-		lock.Lock()
-		defer lock.Unlock()
-		if host != nil {
-			return *host, nil
-		}
+	shared := sharedHost{open: func(ctx context.Context) (harness.Host, error) {
 		opened, err := e.openHost(ctx, note)
-		if err != nil {
+		if err == nil {
+			e.sweep(ctx, opened.Driver, note)
+		}
+		return opened, err
+	}, note: note}
+	return shared.get, shared.close
+}
+
+// sharedHost is a host that is opened when it is first needed.
+type sharedHost struct {
+	open func(context.Context) (harness.Host, error)
+	note func(string)
+
+	lock sync.Mutex
+	host *harness.Host
+}
+
+// signOfLife bounds the question whether a libvirt still answers.
+const signOfLife = 20 * time.Second
+
+func (s *sharedHost) get(ctx context.Context) (harness.Host, error) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if s.host != nil {
+		asking, cancel := context.WithTimeout(ctx, signOfLife)
+		defer cancel()
+		_, err := s.host.Driver.Version(asking)
+		if err == nil {
+			return *s.host, nil
+		}
+		if ctx.Err() != nil {
 			return harness.Host{}, err
 		}
-		e.sweep(ctx, opened.Driver, note)
-		host = &opened
-		return opened, nil
+		s.note("reaching the hypervisor anew: " + err.Error())
+		_ = s.host.Driver.Close() // it is dead
+		s.host = nil
 	}
-	closing = func() error {
-		lock.Lock()
-		defer lock.Unlock()
-		if host == nil {
-			return nil
-		}
-		return host.Driver.Close()
+	opened, err := s.open(ctx)
+	if err != nil {
+		return harness.Host{}, err
 	}
-	return open, closing
+	s.host = &opened
+	return opened, nil
+}
+
+func (s *sharedHost) close() error {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if s.host == nil {
+		return nil
+	}
+	return s.host.Driver.Close()
 }
 
 // sweep takes away what killed runs left, before another one needs the room. That it cannot is no reason not to run.

@@ -45,6 +45,8 @@ type Options struct {
 	QEMU     string // path of the emulator; default qemu-system-x86_64 from PATH
 	CacheDir string // where the answer is kept for this boot of the host; empty keeps nothing
 	Fresh    bool   // measure even when there is an answer
+	// Shell runs a script with sh on the machine that QEMU runs on, and returns what it prints; nil where that is this host.
+	Shell func(ctx context.Context, script string) ([]byte, error)
 }
 
 // WithoutKVM is the report for a place where KVM may not be used, whatever was measured.
@@ -80,25 +82,17 @@ func Measure(ctx context.Context, opts Options) (Report, error) {
 	if opts.QEMU == "" {
 		opts.QEMU = "qemu-system-x86_64"
 	}
-	qemu, err := exec.LookPath(opts.QEMU)
-	if errors.Is(err, exec.ErrNotFound) {
-		return Report{}, fmt.Errorf("%s is not installed: apt-get install qemu-system-x86", opts.QEMU)
-	}
-	if err != nil {
-		return Report{}, fmt.Errorf("looking for the emulator: %w", err)
-	}
-	state, reason := probeDevice(kvmDevice)
-	key, err := cacheKey(qemu, state)
+	there, err := look(ctx, opts)
 	if err != nil {
 		return Report{}, err
 	}
-	cache := cacheFile{dir: opts.CacheDir, key: key}
+	cache := cacheFile{dir: opts.CacheDir, name: there.cache, key: there.key}
 	if !opts.Fresh {
 		if report, ok := cache.read(); ok {
 			return report, nil
 		}
 	}
-	report, err := measure(ctx, canary{qemu: qemu}.run, state, reason)
+	report, err := measure(ctx, there.run, there.state, there.reason)
 	if err != nil {
 		return Report{}, err
 	}
@@ -106,6 +100,32 @@ func Measure(ctx context.Context, opts Options) (Report, error) {
 		return Report{}, err
 	}
 	return report, nil
+}
+
+// machine is where the canary runs.
+type machine struct {
+	run    runner
+	state  KVMState // [KVMWorks] means only that the device opens
+	reason string
+	cache  string // name of the file for the answer
+	key    string // everything that the answer depends on
+}
+
+func look(ctx context.Context, opts Options) (machine, error) {
+	if opts.Shell != nil {
+		return lookThere(ctx, opts)
+	}
+	qemu, err := exec.LookPath(opts.QEMU)
+	if errors.Is(err, exec.ErrNotFound) {
+		return machine{}, fmt.Errorf("%s is not installed: apt-get install qemu-system-x86", opts.QEMU)
+	}
+	if err != nil {
+		return machine{}, fmt.Errorf("looking for the emulator: %w", err)
+	}
+	m := machine{run: canary{qemu: qemu}.run, cache: "accelerator"}
+	m.state, m.reason = probeDevice(kvmDevice)
+	m.key, err = cacheKey(qemu, m.state)
+	return m, err
 }
 
 // runner runs the canary under one accelerator and tells how long it took.

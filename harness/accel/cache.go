@@ -26,8 +26,9 @@ func cacheKey(qemu string, state KVMState) (string, error) {
 
 // cacheFile keeps one answer.
 type cacheFile struct {
-	dir string
-	key string
+	dir  string
+	name string
+	key  string
 }
 
 type cacheEntry struct {
@@ -35,7 +36,7 @@ type cacheEntry struct {
 	Report Report `json:"report"`
 }
 
-func (c cacheFile) path() string { return filepath.Join(c.dir, "accelerator.json") }
+func (c cacheFile) path() string { return filepath.Join(c.dir, c.name+".json") }
 
 // read returns the answer if there is one for the key. A file that cannot be read is no answer: measuring again
 // costs a second, and writes it anew.

@@ -82,11 +82,7 @@ func (c canary) run(ctx context.Context, accelerator hypervisor.Accelerator) (to
 	}
 
 	var stdout, stderr bytes.Buffer
-	command := exec.CommandContext(ctx, c.qemu,
-		"-accel", string(accelerator), "-machine", "pc", "-m", "16",
-		"-nodefaults", "-no-user-config", "-display", "none",
-		"-drive", "file="+disk+",format=raw,if=floppy,readonly=on", "-boot", "a",
-		"-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04")
+	command := exec.CommandContext(ctx, c.qemu, arguments(accelerator, disk)...)
 	command.Stdout, command.Stderr = &stdout, &stderr
 	started := time.Now()
 	err = command.Run()
@@ -102,4 +98,14 @@ func (c canary) run(ctx context.Context, accelerator hypervisor.Accelerator) (to
 		err = errors.New("it ended without the canary's answer")
 	}
 	return took, fmt.Errorf("%s: %w: %s", c.qemu, err, bytes.TrimSpace(stderr.Bytes()))
+}
+
+// arguments of the emulator, for a canary on a disk.
+func arguments(accelerator hypervisor.Accelerator, disk string) []string {
+	return []string{
+		"-accel", string(accelerator), "-machine", "pc", "-m", "16",
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-drive", "file=" + disk + ",format=raw,if=floppy,readonly=on", "-boot", "a",
+		"-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+	}
 }

@@ -57,25 +57,38 @@ type Host struct {
 	Connect func(ctx context.Context) (version string, notes []string, err error)
 	// Foreign tells that this libvirt is not started by patchlab.
 	Foreign bool
+	// Machine is the other machine that this libvirt and its QEMUs run on; "" for this host.
+	Machine string
 	// Images and Runs are the directories that fill up.
 	Images, Runs string
 }
 
 // Examine makes all checks, in the order in which they stand on each other.
 func Examine(ctx context.Context, host Host) []Check {
-	checks := []Check{
-		host.program(ctx, "qemu-system-x86_64", "qemu-system-x86"),
-		host.program(ctx, "qemu-img", "qemu-utils"),
+	var checks []Check
+	if host.Machine == "" { // another machine is asked when it is reached
+		checks = append(checks,
+			host.program(ctx, "qemu-system-x86_64", "qemu-system-x86"),
+			host.program(ctx, "qemu-img", "qemu-utils"))
 	}
 	if !host.Foreign {
 		checks = append(checks, host.program(ctx, "libvirtd", "libvirt-daemon", "libvirt-daemon-driver-qemu"))
 	}
 	ready := !failed(checks)
-	if ready {
-		checks = append(checks, host.accelerator(ctx), host.libvirt(ctx))
+	if ready && host.Foreign { // what is measured is behind it
+		checks = append(checks, host.libvirt(ctx))
+		ready = !failed(checks)
 	}
-	checks = append(checks, host.efi())
-	checks = append(checks, host.memory(),
+	if ready {
+		checks = append(checks, host.accelerator(ctx))
+	}
+	if ready && !host.Foreign {
+		checks = append(checks, host.libvirt(ctx))
+	}
+	if host.Machine == "" {
+		checks = append(checks, host.efi(), host.memory())
+	}
+	checks = append(checks,
 		space("space for images", host.Images, leastImageSpace, host.FreeSpace),
 		space("space for runs", host.Runs, leastRunSpace, host.FreeSpace))
 	return append(checks, host.imageTools(ctx)...)

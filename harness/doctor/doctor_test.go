@@ -117,6 +117,27 @@ func TestAForeignLibvirtNeedsNoDaemonOfOurs(t *testing.T) {
 	}
 }
 
+func TestAnotherMachinesLibvirtIsAskedBeforeAnythingIsMeasured(t *testing.T) {
+	t.Parallel()
+	host := healthy()
+	host.Foreign, host.Machine = true, "lab"
+	host.Find = func(name string) (string, bool) {
+		return "/usr/bin/" + name, !strings.Contains(name, "qemu") && name != "libvirtd"
+	}
+	host.AvailableMemory = func() (uint64, error) { return 1, nil } // the guests' memory is that machine's
+	if checks := Examine(t.Context(), host); !Healthy(checks) {
+		t.Errorf("%+v", checks)
+	}
+	host.Connect = func(context.Context) (string, []string, error) { return "", nil, errors.New("no route") }
+	host.Measure = func(context.Context) (accel.Report, error) {
+		t.Error("measured on a machine that is not reached")
+		return accel.Report{}, nil
+	}
+	if got := named(t, Examine(t.Context(), host), "libvirt answers"); got.Status != Fail || !strings.Contains(got.Detail, "no route") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestRootNeedsNoNamespaces(t *testing.T) {
 	t.Parallel()
 	host := healthy()

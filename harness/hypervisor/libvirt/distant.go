@@ -255,6 +255,10 @@ func (d *distant) reach(ctx context.Context, name, address string) (string, erro
 	return g.forward(ctx, address)
 }
 
+func (d *distant) describe() []string {
+	return []string{fmt.Sprintf("images and overlays are put into %s on %s", d.root, d.host.Name())}
+}
+
 func (d *distant) close() {
 	d.mu.Lock()
 	guests := d.guests

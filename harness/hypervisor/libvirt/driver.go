@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +48,16 @@ type Owner struct {
 	GID  int
 }
 
+// name finds the name of a user of this host of whom the number is known.
+func (o *Owner) name() {
+	if o == nil {
+		return
+	}
+	if found, err := user.LookupId(strconv.Itoa(o.UID)); err == nil {
+		o.Name = found.Username
+	}
+}
+
 // Driver makes domains with one libvirt.
 type Driver struct {
 	endpoint endpoint
@@ -73,6 +85,7 @@ func Connect(ctx context.Context, opts Options) (*Driver, error) {
 	}
 	if opts.Owner == nil && endpoint.system {
 		d.guard = askGuard(d.lease.libvirt)
+		d.guard.owner.name()
 		d.place = local{foreign: d.guard.owner}
 	}
 	return d, nil

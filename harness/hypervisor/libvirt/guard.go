@@ -3,6 +3,7 @@ package libvirt
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
 )
 
 // guard is what keeps a libvirt's QEMUs from files: the user they run as, and the security models that confine them.
@@ -57,7 +60,30 @@ func parseLabel(label string) *Owner {
 	if !ok || noUID != nil || noGID != nil || uid == 0 {
 		return nil
 	}
-	return &Owner{Name: "#" + strconv.Itoa(uid), UID: uid, GID: gid}
+	return &Owner{Name: "with the id " + strconv.Itoa(uid), UID: uid, GID: gid}
+}
+
+// Describe says in sentences where domains run, as whom, and what confines them.
+func (d *Driver) Describe() []string {
+	said := d.place.describe()
+	if d.guard.owner != nil {
+		said = append(said, "its QEMUs run as the user "+d.guard.owner.Name)
+	}
+	if len(d.guard.models) > 0 {
+		said = append(said, "confined by "+strings.Join(d.guard.models, " and "))
+	}
+	return said
+}
+
+// CheckReach tells of the first of these directories of this host that QEMU could not enter.
+func (d *Driver) CheckReach(dirs ...string) error {
+	for _, dir := range dirs {
+		file := filepath.Join(dir, "file")
+		if err := d.place.checkReach(hypervisor.DomainSpec{Console: file}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ErrDenied means that the machine that QEMU runs on keeps it from something. The text says who does, and the remedy.

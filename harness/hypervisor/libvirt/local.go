@@ -83,6 +83,8 @@ func (local) leave(context.Context, string, metadata) error { return nil }
 
 func (local) reach(_ context.Context, _, address string) (string, error) { return address, nil }
 
+func (local) describe() []string { return nil }
+
 func (local) close() {}
 
 // files are those that a define has made so far.

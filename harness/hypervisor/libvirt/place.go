@@ -21,6 +21,8 @@ type place interface {
 	leave(ctx context.Context, name string, mark metadata) error
 	// reach returns where an address of that machine's loopback is reached from this host.
 	reach(ctx context.Context, name, address string) (string, error)
+	// describe says in sentences where files are, unless that is this host.
+	describe() []string
 	// close gives up what is open. Files stay.
 	close()
 }

@@ -29,7 +29,7 @@ func (l local) checkReach(spec hypervisor.DomainSpec) error {
 		for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 			if err := user.may(dir, 1); err != nil {
 				return fmt.Errorf("%s is out of QEMU's reach: %w; keep images and runs where others may pass "+
-					"(PATCHLAB_IMAGES_DIR, PATCHLAB_RUNS_DIR), or let that user pass: setfacl -m u:%s:x %s", path, err, user.Name, dir)
+					"(PATCHLAB_IMAGES_DIR, PATCHLAB_RUNS_DIR), or let that user pass: setfacl -m u:%d:x %s", path, err, user.UID, dir)
 			}
 			if dir == filepath.Dir(dir) {
 				break

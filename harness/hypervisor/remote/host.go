@@ -14,8 +14,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/patchlab/patchlab/harness/sshclient"
 	"github.com/pkg/sftp"
+
+	"github.com/patchlab/patchlab/harness/sshclient"
 )
 
 // Host is one machine. A connection that breaks is made anew when it is next needed. Its methods may be called from several
