@@ -76,8 +76,10 @@ func (r *run) put(
 	if done.code, done.output, err = r.install(ctx, c, job, p); err != nil {
 		return job, done, err
 	}
-	stager.Conn = c.conn // it may be another one by now
-	return job, done, stager.Clean(ctx, job)
+	return job, done, r.overCut(ctx, c, p, func() error {
+		stager.Conn = c.conn // it may be another one by now
+		return stager.Clean(ctx, job)
+	})
 }
 
 // lock remembers what exactly is under test.
@@ -159,8 +161,7 @@ func (r *run) install(ctx context.Context, c *clone, job patch.Job, p *phase) (c
 				return err
 			}
 			p.note("the connection was lost while the increment installs; connecting again")
-			_ = c.conn.Close() // it is lost
-			if err := c.connect(ctx, r.bounds.Boot); err != nil {
+			if err := r.reconnect(ctx, c, p); err != nil {
 				return err
 			}
 		}

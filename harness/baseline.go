@@ -17,7 +17,7 @@ import (
 )
 
 // baselineSchema changes when what is cached changes its meaning.
-const baselineSchema = 1
+const baselineSchema = 2
 
 // known is what is known of an image without any patch: paid once per image and kept.
 type known struct {
@@ -27,6 +27,8 @@ type known struct {
 	Control  fact.Set `json:"control"` // after an unpatched reboot
 	// BootSeconds is how long the control reboot took, from the request until it settled.
 	BootSeconds float64 `json:"boot_seconds"`
+	// Reach is how the guest was to be reached, as it says itself.
+	Reach reach `json:"reach"`
 }
 
 // bootPatience is how many times longer than the control boot a boot may take before it counts as hung, and
@@ -99,7 +101,10 @@ func (r *run) learnBaseline(ctx context.Context, c *clone, p *phase) (err error)
 	if r.known.Baseline, err = r.capture(ctx, c, p, "baseline"); err != nil {
 		return err
 	}
-	r.known.Second, err = r.capture(ctx, c, p, "baseline-second")
+	if r.known.Second, err = r.capture(ctx, c, p, "baseline-second"); err != nil {
+		return err
+	}
+	r.known.Reach, err = r.askReach(ctx, c.conn)
 	return err
 }
 
@@ -124,7 +129,7 @@ func (r *run) learnControl(ctx context.Context, c *clone, p *phase) (err error) 
 func (r *run) firstBoot(ctx context.Context, c *clone, p *phase) error {
 	p.steps["clone"] = c.made
 	_, err := p.step("boot", func() error {
-		if err := c.connect(ctx, r.bounds.Boot); err != nil {
+		if err := c.connect(ctx, r.bounds.Boot, ""); err != nil {
 			return err
 		}
 		settled, err := c.settle(ctx)

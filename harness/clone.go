@@ -30,13 +30,16 @@ var (
 type clone struct {
 	domain  hypervisor.Domain
 	dialer  guest.Dialer
-	conn    guest.Conn // nil while the guest boots
+	agent   guest.Dialer // over the guest agent; nil where the hypervisor or the lab has no such way
+	conn    guest.Conn   // nil while the guest boots
 	bounds  timing.Timeouts
 	console string // file on the host
 	access  Access
 	address string
 	bootID  string
 	made    float64 // seconds from nothing to a started domain
+	// outOfBand says that conn leads over the guest agent, because ssh does not answer.
+	outOfBand bool
 }
 
 // cloneOrder says what to clone and for what.
@@ -87,6 +90,9 @@ func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.
 	}
 	if c.dialer, err = access.Dialer(c.address, r.image.HostKey, r.commands); err != nil {
 		return err
+	}
+	if caller, ok := domain.(hypervisor.AgentCaller); ok && r.lab.Agent != nil {
+		c.agent = r.lab.Agent(caller, r.commands)
 	}
 	c.made = seconds(r.lab.Now().Sub(began))
 	watched, stop := watch(ctx, domain)
@@ -192,25 +198,43 @@ func (c *clone) screenshot(ctx context.Context, dir *rundir.Dir) {
 	}
 }
 
-// connect waits for the guest to answer, for at most the bound, and readies the probe.
-func (c *clone) connect(ctx context.Context, bound time.Duration) error {
+// connect waits for the guest to answer over ssh, for at most the bound, and readies the probe. The boot named before is
+// being left: that it still answers over the agent says nothing.
+func (c *clone) connect(ctx context.Context, bound time.Duration, before string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, &noAnswerError{bound: bound})
 	defer cancel()
 	const interval = 500 * time.Millisecond // between attempts; each costs the booting guest a little
-	conn, err := guest.Await(ctx, c.dialer, interval)
+	awaiting, stop := c.lookOut(ctx, before)
+	conn, err := guest.Await(awaiting, c.dialer, interval)
+	stop()
+	if err != nil && ctx.Err() == nil && !errors.Is(err, guest.ErrLost) {
+		return &refusedError{err}
+	}
 	if err != nil {
 		return err
 	}
-	c.conn = conn
+	c.conn, c.outOfBand = conn, false
 	return probe.Install(ctx, conn)
 }
 
 // noAnswerError is the end of the patience with a guest that does not answer.
-type noAnswerError struct{ bound time.Duration }
+type noAnswerError struct {
+	bound  time.Duration
+	rested bool // the guest itself says that it has come to rest
+}
 
 func (e *noAnswerError) Error() string {
-	return fmt.Sprintf("the guest did not answer over ssh within %s", e.bound.Round(time.Second))
+	since := ""
+	if e.rested {
+		since = " after it had come to rest"
+	}
+	return fmt.Sprintf("the guest did not answer over ssh within %s%s", e.bound.Round(time.Second), since)
 }
+
+// refusedError is an answer over ssh that another attempt does not mend: the key is refused, the host key is another one.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
 
 // settle waits until the init system has nothing queued, and notes which boot this is.
 func (c *clone) settle(ctx context.Context) (probe.Settled, error) {
@@ -235,7 +259,7 @@ func (c *clone) restart(ctx context.Context, bound time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, &noAnswerError{bound: bound})
 	defer cancel()
 	return wait.Until(ctx, "the next boot", time.Second, func(ctx context.Context) (bool, error) {
-		if err := c.connect(ctx, bound); err != nil {
+		if err := c.connect(ctx, bound, before); err != nil {
 			return false, err
 		}
 		id, err := probe.BootID(ctx, c.conn)

@@ -27,6 +27,8 @@ type Lab struct {
 	Image func(ctx context.Context, name string) (opened image.Image, release func() error, err error)
 	// NewAccess makes the key of one clone, or takes the image's own, and the way to connect with it.
 	NewAccess func(way image.Access) (Access, error)
+	// Agent makes the way to a guest over its agent, which needs neither network nor ssh; commands are recorded in log.
+	Agent func(agent hypervisor.AgentCaller, log io.Writer) guest.Dialer
 	// Mirror finds the host's package mirror; it is asked only when an increment needs packages.
 	Mirror func(ctx context.Context) (mirror.Mirror, error)
 	Suites Suites

@@ -20,9 +20,11 @@ import (
 
 // phase is one step of a run while it is under way.
 type phase struct {
-	run   *run
-	name  string
-	steps map[string]float64
+	run       *run
+	kind      string // apply, settle, reboot
+	increment string // "" where it is about none
+	name      string // both, as told
+	steps     map[string]float64
 }
 
 // phase times a step of the run and tells those who watch.
@@ -32,7 +34,7 @@ func (r *run) phase(name, increment string, do func(*phase) error) error {
 		title += " " + increment
 	}
 	started := r.lab.Now()
-	p := &phase{run: r, name: title, steps: map[string]float64{}}
+	p := &phase{run: r, kind: name, increment: increment, name: title, steps: map[string]float64{}}
 	r.emit(progress.Start, title, "", 0)
 	err := do(p)
 	elapsed := r.lab.Now().Sub(started)
@@ -81,11 +83,13 @@ func hundredths(seconds float64) float64 { return math.Round(seconds*100) / 100 
 // capture takes a set of facts and keeps it as evidence.
 func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fact.Set, error) {
 	var document probe.Document
-	_, err := p.step("capture", func() (err error) {
-		ctx, cancel := context.WithTimeout(ctx, r.bounds.Probe)
-		defer cancel()
-		document, err = probe.Facts(ctx, c.conn)
-		return err
+	_, err := p.step("capture", func() error {
+		return r.overCut(ctx, c, p, func() (err error) {
+			ctx, cancel := context.WithTimeout(ctx, r.bounds.Probe)
+			defer cancel()
+			document, err = probe.Facts(ctx, c.conn)
+			return err
+		})
 	})
 	if err != nil {
 		return fact.Set{}, fmt.Errorf("reading the guest: %w", err)

@@ -9,6 +9,7 @@ import (
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/judge"
+	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
@@ -18,10 +19,10 @@ import (
 // reboot boots the patched guest and judges what came back.
 func (r *run) reboot(ctx context.Context, c *clone, mode scenario.Reboot) error {
 	return r.phase("reboot", "", func(p *phase) error {
-		mark := boot.Mark(c.console)
+		r.mark = boot.Mark(c.console)
 		took, err := p.step("boot", func() error { return r.bootAgain(ctx, c, p) })
 		if err != nil {
-			return r.diagnose(ctx, c, mode, mark, took, err)
+			return r.diagnose(ctx, c, mode, took, err)
 		}
 		if r.facts, err = r.capture(ctx, c, p, "reboot-"+string(mode)); err != nil {
 			return err
@@ -32,11 +33,17 @@ func (r *run) reboot(ctx context.Context, c *clone, mode scenario.Reboot) error 
 }
 
 func (r *run) bootAgain(ctx context.Context, c *clone, p *phase) error {
+	before := c.bootID
 	if err := c.restart(ctx, r.bounds.Shutdown+r.known.bootBound()); err != nil {
-		return err
+		if err := r.goOutOfBand(ctx, c, p, before, err); err != nil {
+			return err
+		}
 	}
-	settled, err := c.settle(ctx)
-	if err != nil {
+	var settled probe.Settled
+	if err := r.overCut(ctx, c, p, func() (err error) {
+		settled, err = c.settle(ctx)
+		return err
+	}); err != nil {
 		return err
 	}
 	for _, job := range settled.Jobs {
@@ -53,7 +60,7 @@ func (r *run) bootAgain(ctx context.Context, c *clone, p *phase) error {
 
 // diagnose tells a boot that failed because of the patch from one that the lab spoiled. The patch is blamed only while
 // the domain still runs, the guest's console is there as a witness, and the guest, unpatched, was seen to boot.
-func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, mark int64, took float64, cause error) error {
+func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, took float64, cause error) error {
 	var silent *noAnswerError
 	if !errors.As(cause, &silent) && !errors.As(context.Cause(ctx), &silent) || ctx.Err() != nil {
 		return cause
@@ -64,7 +71,7 @@ func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, mark
 		return errors.Join(cause, err)
 	}
 	c.screenshot(ask, r.dir)
-	seen := boot.Read(c.console, mark)
+	seen := boot.Read(c.console, r.mark)
 	f := verdict.Finding{
 		ID: "PL707", Severity: verdict.Error, Phase: "reboot", Subject: fact.Key{Kind: "boot", Name: string(mode)},
 		Title:    fmt.Sprintf("the guest does not come back: its boot stopped in stage %s", seen.Stage),

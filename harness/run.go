@@ -44,7 +44,9 @@ type run struct {
 	specs     []report.Spec
 	bootIDs   []string // of this clone, in order, beside result.Boots
 	witness   witness
+	mark      int64                        // where the console's lines of the last reboot begin
 	locked    []string                     // what was staged, with digests
+	lockedOut bool                         // that ssh does not answer has been told
 	built     map[string]map[string]string // packages made of sources: increment -> entry -> file
 
 	end    verdict.End
@@ -149,7 +151,7 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 	if err := r.prepare(ctx, c); err != nil {
 		return r.unbootable(err, c)
 	}
-	for _, increment := range r.scenario.Increments {
+	for i, increment := range r.scenario.Increments {
 		if err := r.apply(ctx, c, increment); err != nil {
 			return err
 		}
@@ -158,6 +160,13 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 		}
 		if err := r.settle(ctx, c, increment); err != nil {
 			return err
+		}
+		if c.outOfBand {
+			// Nobody could apply the others: does a reboot help?
+			for _, left := range r.scenario.Increments[i+1:] {
+				r.skip("apply", left.Name, noSSH)
+			}
+			break
 		}
 	}
 	if err := r.compare(ctx, c, "apply", ""); err != nil {
@@ -172,7 +181,7 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 		if c.conn == nil {
 			return nil // it settled, but there is no way in: told as a finding
 		}
-		if err := r.compare(ctx, c, "reboot", string(mode)); err != nil {
+		if err := r.compare(ctx, c, "reboot", string(mode)); err != nil || c.outOfBand {
 			return err
 		}
 	}

@@ -65,7 +65,7 @@ func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan
 	}
 	p.note("restarting %s", strings.Join(names, " "))
 	_, err := p.step("restart", func() error {
-		result, err := r.restartCommand(ctx, c, plan.Command())
+		result, err := r.restartCommand(ctx, c, p, plan.Command())
 		if err != nil {
 			return fmt.Errorf("restarting %s: %w", strings.Join(names, ", "), err)
 		}
@@ -77,22 +77,24 @@ func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan
 				Evidence: []verdict.Evidence{{File: "commands.log", Lines: tail(result.Stderr, 5)}},
 			}))
 		}
-		_, err = c.settle(ctx)
+		err = r.overCut(ctx, c, p, func() error {
+			_, err := c.settle(ctx)
+			return err
+		})
 		r.tellEnded(c, "settle", increment.Name, names...)
 		return err
 	})
 	return err
 }
 
-// restartCommand survives that the restart of a network or ssh service cuts the connection: it connects anew, and what the
-// restart did shows in the facts.
-func (r *run) restartCommand(ctx context.Context, c *clone, line string) (guest.Result, error) {
+// restartCommand survives that the restart of a network or ssh service cuts the connection: it connects anew, over ssh or
+// out of band, and what the restart did shows in the facts.
+func (r *run) restartCommand(ctx context.Context, c *clone, p *phase, line string) (guest.Result, error) {
 	bounded, cancel := context.WithTimeout(ctx, r.bounds.Command)
 	defer cancel()
 	result, err := c.conn.Run(bounded, guest.Command{Line: line})
 	if errors.Is(err, guest.ErrLost) && ctx.Err() == nil {
-		_ = c.conn.Close() // it is lost
-		return guest.Result{}, c.connect(ctx, r.bounds.Boot)
+		return guest.Result{}, r.reconnect(ctx, c, p)
 	}
 	return result, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/gc"
+	"github.com/patchlab/patchlab/harness/guest"
+	"github.com/patchlab/patchlab/harness/guest/agentguest"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 	"github.com/patchlab/patchlab/harness/hypervisor/private"
@@ -171,11 +174,14 @@ func (e *environment) lab(open func(context.Context) (harness.Host, error), scen
 			return opened, release, err
 		},
 		NewAccess: newAccess,
-		Mirror:    mirror.Find,
-		Suites:    suite.Runner{Program: self, Dir: scenarioDir},
-		Timeouts:  timing.Default(),
-		RunsDir:   e.Dirs.Runs,
-		CacheDir:  e.Dirs.Cache,
-		Now:       time.Now,
+		Agent: func(agent hypervisor.AgentCaller, log io.Writer) guest.Dialer {
+			return agentguest.New(agentguest.Config{Agent: agent, CommandLog: log})
+		},
+		Mirror:   mirror.Find,
+		Suites:   suite.Runner{Program: self, Dir: scenarioDir},
+		Timeouts: timing.Default(),
+		RunsDir:  e.Dirs.Runs,
+		CacheDir: e.Dirs.Cache,
+		Now:      time.Now,
 	}, nil
 }

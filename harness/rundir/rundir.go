@@ -26,12 +26,13 @@ const (
 	Downloads  = "downloads.log" // what the guest fetched through the package proxy
 	Events     = "events.log"    // the progress lines
 	Scenario   = "scenario.yaml"
-	Facts      = "facts"    // directory: PHASE.json
-	Suites     = "suites"   // directory: PHASE.json and PHASE.log
-	Apply      = "apply"    // directory: INCREMENT.log
-	Packages   = "packages" // directory: INCREMENT/FILE, the packages that were built of sources
-	Journal    = "journal"  // directory: PHASE.log, the guest's journal where something was found
-	Diffs      = "diffs"    // directory: text diffs of changed files
+	Facts      = "facts"       // directory: PHASE.json
+	Suites     = "suites"      // directory: PHASE.json and PHASE.log
+	Apply      = "apply"       // directory: INCREMENT.log
+	Packages   = "packages"    // directory: INCREMENT/FILE, the packages that were built of sources
+	Journal    = "journal"     // directory: PHASE.log, the guest's journal where something was found
+	OutOfBand  = "out-of-band" // directory: PHASE.log, what the agent told of a guest that ssh does not reach
+	Diffs      = "diffs"       // directory: text diffs of changed files
 	Overlay    = "disk.qcow2"
 	Kept       = "kept.json"     // how to reach the guest that --keep left running; gc leaves such a run alone
 	Key        = "key.pem"       // and with which key
@@ -77,7 +78,7 @@ func Create(parent string, now time.Time) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{Facts, Suites, Apply, Diffs, Journal} {
+	for _, sub := range []string{Facts, Suites, Apply, Diffs, Journal, OutOfBand} {
 		if err := os.Mkdir(dir.File(sub), 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("making the run directory: %w", err), dir.Close())
 		}

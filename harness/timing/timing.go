@@ -8,6 +8,7 @@ import "time"
 type Timeouts struct {
 	Boot     time.Duration // power on until ssh answers
 	Settle   time.Duration // ssh answers until no jobs are queued
+	Answer   time.Duration // settled, as another way into the guest says, until ssh answers
 	Shutdown time.Duration // asked to reboot or power off until it did
 	Apply    time.Duration // one increment
 	Stage    time.Duration // fetching one increment's packages
@@ -20,7 +21,7 @@ type Timeouts struct {
 // Default returns the bounds for KVM. A lean Debian boots in 10 to 30 s there; each bound is many times what was seen.
 func Default() Timeouts {
 	return Timeouts{
-		Boot: 3 * time.Minute, Settle: time.Minute, Shutdown: 2 * time.Minute,
+		Boot: 3 * time.Minute, Settle: time.Minute, Answer: 20 * time.Second, Shutdown: 2 * time.Minute,
 		Apply: 15 * time.Minute, Stage: 10 * time.Minute,
 		Probe: time.Minute, Command: time.Minute,
 		Driver: time.Minute, Cleanup: 2 * time.Minute,
@@ -31,7 +32,7 @@ func Default() Timeouts {
 // cleanup do not depend on the guest.
 func (t Timeouts) Scaled(factor float64) Timeouts {
 	scale := func(d time.Duration) time.Duration { return time.Duration(float64(d) * max(1, factor)) }
-	t.Boot, t.Settle, t.Shutdown = scale(t.Boot), scale(t.Settle), scale(t.Shutdown)
+	t.Boot, t.Settle, t.Answer, t.Shutdown = scale(t.Boot), scale(t.Settle), scale(t.Answer), scale(t.Shutdown)
 	t.Apply, t.Stage = scale(t.Apply), scale(t.Stage)
 	t.Probe, t.Command = scale(t.Probe), scale(t.Command)
 	return t

@@ -22,7 +22,7 @@ const (
 	// fetched it lies in the guest's memory.
 	outputMost = 16 << 20
 	// inlineMost is how much output, in bytes, comes with the answer that the command has ended; more is fetched as files.
-	inlineMost = 48 << 10
+	inlineMost = 32 << 10
 	// pollInterval is how often is asked whether a command has ended. Each question costs an emulated guest some 20 ms.
 	pollInterval = 250 * time.Millisecond
 	// silenceMost is how long the agent may be silent while a command runs before it counts as lost: an emulated guest that
@@ -37,15 +37,16 @@ const mark = "patchlab"
 // memory and hands them out in one piece that libvirt refuses. Its arguments: a directory that it makes, the bound, the size
 // up to which the outputs come with the answer, the user or nothing, the command line.
 const around = `d=$1 most=$2 inline=$3 user=$4 line=$5
-mkdir -p -m 711 "${d%/*/*}" && mkdir -p -m 700 "${d%/*}" "$d" && echo $$ >"$d/pid" || exit 125
+test -d "${d%/*}" || mkdir -p -m 711 "${d%/*/*}"
+mkdir -p -m 700 "${d%/*}" "$d" && echo $$ >"$d/pid" || exit 125
 test ! -e "$d/in" || exec <"$d/in"
 export HOME="${HOME:-/root}"; cd "$HOME" 2>/dev/null || cd /
 set -- sh -c "$line"
 test -z "$user" || set -- runuser -u "$user" -- "$@"
 keep() { head -c "$most" >"$1"; cat >/dev/null; }
 { { "$@" 2>&1 1>&3 3>&-; echo $? >"$d/code"; } | keep "$d/err"; } 3>&1 | keep "$d/out"
-out=$(wc -c <"$d/out") err=$(wc -c <"$d/err")
-echo ` + mark + ` $(cat "$d/code") $out $err
+out=$(wc -c <"$d/out") err=$(wc -c <"$d/err") && read -r code <"$d/code"
+echo ` + mark + ` $code $out $err
 test $((out + err)) -gt "$inline" || { cat "$d/out"; cat "$d/err" >&2; rm -rf -- "$d"; }
 exit 0`
 

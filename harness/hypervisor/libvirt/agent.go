@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// agentPatience is how long libvirt waits for the agent's answer, in seconds. An emulated guest that is busy answers within
-	// one or two.
-	agentPatience = 5
+	// agentPatience is how long libvirt waits for the answer of an agent that is connected, in seconds. An emulated guest on a
+	// busy host was seen to need two.
+	agentPatience = 10
 	// maxCommand is libvirt's bound of a string in a call (REMOTE_STRING_MAX): it hangs up on a longer one.
 	maxCommand = 4 << 20
 )
