@@ -81,6 +81,7 @@ func newLabIn(t *testing.T, dir string) *lab {
 		l.servers[spec.Name] = newServer(l, spec)
 		return nil
 	}
+	l.driver.OnAgent = l.agent
 	l.driver.OnDestroy = func(spec hypervisor.DomainSpec) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -110,6 +111,7 @@ func (l *lab) lab() harness.Lab {
 		NewAccess: func(image.Access) (harness.Access, error) {
 			return harness.Access{AuthorizedKey: "ssh-ed25519 AAAA", Dialer: l.dialer}, nil
 		},
+		Agent:    func(caller hypervisor.AgentCaller, _ io.Writer) guest.Dialer { return agentDialer{l, caller} },
 		Mirror:   func(context.Context) (mirror.Mirror, error) { return mirror.Mirror{}, mirror.ErrNone },
 		Suites:   l.suites,
 		Timeouts: timing.Default(), RunsDir: filepath.Join(l.dir, "runs"), CacheDir: filepath.Join(l.dir, "cache"),
@@ -124,7 +126,7 @@ func (l *lab) dialer(string, string, io.Writer) (guest.Dialer, error) {
 	for _, s := range l.servers {
 		if !s.taken {
 			s.taken = true
-			return s.guest, nil
+			return sshDialer{s}, nil
 		}
 	}
 	return nil, fmt.Errorf("no domain was started")
@@ -201,6 +203,13 @@ type server struct {
 	patched bool
 	cleared bool // of what must not be in an image
 	taken   bool
+
+	// How the guest can be reached, for a test to spoil. The zero values are a guest that is well.
+	agent    bool   // it has one that answers
+	lockedUp bool   // no boot lets anybody in over ssh
+	sshFails error  // what connecting gives instead
+	greeting string // of its own port 22; "" is "greets"
+	network  string // "" is a network that works
 }
 
 func newServer(l *lab, spec hypervisor.DomainSpec) *server {
@@ -230,6 +239,7 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 		return render(probe.Settled{BootID: s.bootID(), State: "running"})
 	}))
 	s.guest.OnMatch(subcommand("job"), s.job)
+	s.scriptReach()
 	l.onUp(s)
 	if l.neverUp {
 		s.guest.Down()
@@ -270,6 +280,9 @@ func (s *server) reboot() string {
 	s.lab.onReboot(s)
 	if s.lab.bootsAgain(s) {
 		s.guest.Reboot()
+	}
+	if s.lockedUp {
+		s.guest.Down()
 	}
 	return ""
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/patchlab/patchlab/harness/guest"
-	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/wait"
 )
 
@@ -56,11 +55,10 @@ func (c *clone) rests(ctx context.Context, before string) bool {
 		return false
 	}
 	defer func() { _ = conn.Close() }() // it holds nothing
-	id, err := probe.BootID(ctx, conn)
-	if err != nil || id == before {
+	result, err := conn.Run(ctx, guest.Command{Line: "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running"})
+	words := strings.Fields(string(result.Stdout))
+	if err != nil || len(words) != 2 || words[0] == before {
 		return false
 	}
-	result, err := conn.Run(ctx, guest.Command{Line: "systemctl is-system-running"})
-	state := strings.TrimSpace(string(result.Stdout))
-	return err == nil && (state == "running" || state == "degraded")
+	return words[1] == "running" || words[1] == "degraded"
 }

@@ -53,6 +53,7 @@ func (m *machine) reboot() {
 	defer m.mu.Unlock()
 	for pid, p := range m.programs {
 		_ = syscall.Kill(-pid, syscall.SIGKILL)
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may not have come as far as its own process group
 		<-p.ended
 	}
 	for _, f := range m.files {

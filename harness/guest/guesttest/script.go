@@ -25,6 +25,7 @@ type Script struct {
 	files      map[string]File
 	down       bool
 	lives      map[*scriptConn]struct{}
+	behind     map[*scriptConn]struct{} // connections through the back door
 	dials      int
 	commands   []guest.Command
 	unscripted []string
@@ -56,7 +57,7 @@ var _ guest.Dialer = (*Script)(nil)
 func NewScript() *Script {
 	s := &Script{
 		files: map[string]File{}, lives: map[*scriptConn]struct{}{},
-		handlers: map[string]func(net.Conn){}, listeners: map[string]*scriptListener{}, nextPort: 40000,
+		behind: map[*scriptConn]struct{}{}, handlers: map[string]func(net.Conn){}, listeners: map[string]*scriptListener{}, nextPort: 40000,
 	}
 	s.files[BootID] = newBootID()
 	s.On("cat "+BootID, func(context.Context, guest.Command) guest.Result {
@@ -157,6 +158,13 @@ func (s *Script) Up() {
 // Reboot cuts every connection, gives the guest a new boot id and empties /run, as a reboot does. The guest is up afterwards.
 func (s *Script) Reboot() {
 	s.Down()
+	s.mu.Lock()
+	behind := s.behind
+	s.behind = map[*scriptConn]struct{}{}
+	s.mu.Unlock()
+	for conn := range behind {
+		conn.end(errCut)
+	}
 	s.mu.Lock()
 	for path := range s.files {
 		if strings.HasPrefix(path, "/run/") {

@@ -254,6 +254,7 @@ func (c *scriptConn) Close() error {
 	c.script.mu.Lock()
 	defer c.script.mu.Unlock()
 	delete(c.script.lives, c)
+	delete(c.script.behind, c)
 	return nil
 }
 
