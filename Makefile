@@ -36,6 +36,10 @@ probe:
 	@mkdir -p $(dir $(PROBE))
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o $(PROBE) ./cmd/patchlab-probe
 
+man: build ## the manual pages, in bin/man
+	rm -rf bin/man
+	bin/patchlab man bin/man
+
 fmt: $(LINT) ## format the sources
 	$(LINT) fmt
 

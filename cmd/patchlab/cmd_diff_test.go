@@ -154,6 +154,7 @@ func TestRunsAndPhasesAreCompleted(t *testing.T) {
 		"__complete facts r1 --kind po":  "port\n",
 		"__complete diff r1 ":            "r2\t",
 		"__complete run --output table ": "openssl-nginx\n",
+		"__complete run --image ":        "debian-12-web\t",
 		"__complete explain PL1":         "PL103\t",
 		"__complete image build debian":  "debian-12-web",
 	} {

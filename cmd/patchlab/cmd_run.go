@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/patch"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
@@ -78,9 +79,25 @@ func newRunCommand(env *environment) *cobra.Command {
 	flags.BoolVar(&options.keep, "keep", false, "leave the clone running in the end, for patchlab shell RUN; patchlab gc --kept ends it")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "check the scenario and say what would be done, without doing it")
 	flags.StringVar(&options.junit, "junit", "", "write the result as JUnit to a `FILE`, too")
+	completeImage(env, cmd)
 	complete(cmd, "reboot", "clean", "none")
 	complete(cmd, "mode", "upgrade", "with-new-pkgs", "full-upgrade")
 	return cmd
+}
+
+// completeImage completes --image with the images that are there and those that could be built.
+func completeImage(env *environment, cmd *cobra.Command) {
+	err := cmd.RegisterFlagCompletionFunc("image", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		rows, _ := imageRows(&image.Store{Dir: env.Dirs.Images}) // what is damaged is not offered
+		var names []string
+		for _, row := range rows {
+			names = append(names, row.Name+"\t"+row.State)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic(err) // the flag is not defined: found by every test of the command
+	}
 }
 
 // run checks everything before anything starts, runs the scenarios one after the other, and ends with the worst exit code.

@@ -69,6 +69,8 @@ func subcommands(env *environment) []*cobra.Command {
 		newShellCommand(env),
 		newSuiteCommand(env),
 		newExplainCommand(env),
+		newSchemaCommand(env),
+		newManCommand(),
 		newVersionCommand(env),
 		newSuiteExecCommand(),
 		newLibvirtExecCommand(),
