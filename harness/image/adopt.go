@@ -142,7 +142,7 @@ func (j *importJob) findWay(ctx context.Context, m *machine, address string, way
 		}
 		return false, nil
 	})
-	if errors.Is(err, errNoWay) {
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(patience), errNoWay) {
 		return j.noWay(ways)
 	}
 	if err != nil {

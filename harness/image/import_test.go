@@ -52,7 +52,6 @@ func newImportBench(t *testing.T) *importBench {
 	t.Helper()
 	b := &importBench{bench: newBench(t), takes: []Way{WayCredential, WaySeed, WayKey}, survey: foreignSurvey}
 	replaceTool(t, "qemu-img", fakeQEMUImgOfImports)
-	b.Timeouts.Settle = 10 * time.Millisecond // the patience with a guest that refuses every key
 	b.script.On("sh -s", func(context.Context, guest.Command) guest.Result { return guest.Result{Stdout: []byte(b.survey)} })
 	b.script.OnPrefix("sh -s ", guesttest.Says(""))
 	b.script.On("id -u", guesttest.Says("0\n"))
@@ -82,6 +81,9 @@ func (b *importBench) newKey(access Access) (Key, error) {
 		},
 	}, nil
 }
+
+// takeNothing makes a guest that refuses every key, and an import without patience for it.
+func (b *importBench) takeNothing() { b.takes, b.Timeouts.Settle = nil, 10*time.Millisecond }
 
 // choosyDialer lets in who comes by a way that the guest takes.
 type choosyDialer struct {
@@ -183,10 +185,10 @@ func TestAGuestThatCannotServeIsRefusedInWords(t *testing.T) {
 		ours    bool // not the file's fault
 	}{
 		"it lets nobody in": {
-			func(_ *testing.T, b *importBench) { b.takes = nil }, "give a private key that it knows (--key FILE", false,
+			func(_ *testing.T, b *importBench) { b.takeNothing() }, "give a private key that it knows (--key FILE", false,
 		},
 		"the given key does not help": {
-			func(_ *testing.T, b *importBench) { b.takes, b.order.KeyFile = nil, "/k" }, "authorized_keys", false,
+			func(_ *testing.T, b *importBench) { b.takeNothing(); b.order.KeyFile = "/k" }, "authorized_keys", false,
 		},
 		"no sudo": {
 			func(_ *testing.T, b *importBench) {
