@@ -63,6 +63,9 @@ func (e *environment) importImage(ctx context.Context, file string, opts imageIm
 	if err != nil {
 		return usage(err)
 	}
+	if err := image.CheckFile(order.File); err != nil {
+		return usage(err)
+	}
 	builder := &image.Builder{Store: &image.Store{Dir: e.Dirs.Images}, Now: time.Now, Timeouts: timing.Default()}
 	imported, err := e.importOn(ctx, builder, order)
 	_, refused := errors.AsType[*image.RefusedError](err)

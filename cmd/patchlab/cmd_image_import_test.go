@@ -28,6 +28,18 @@ func TestImageImportReportsEveryMistakeAtOnce(t *testing.T) {
 	}
 }
 
+func TestAFileThatIsNoImageIsRefusedBeforeTheHostIsOpened(t *testing.T) {
+	t.Parallel()
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(raw, make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := imageCommand(t, "image", "import", raw, "--name", "web")
+	if code != verdict.ExitUsage || !strings.Contains(stderr, "qemu-img convert -f raw -O qcow2") {
+		t.Errorf("exit %d, %q, want exit %d and the remedy", code, stderr, verdict.ExitUsage)
+	}
+}
+
 func TestImageExportMistakesAreUsageErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

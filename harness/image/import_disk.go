@@ -24,7 +24,11 @@ func (j *importJob) takeDisk(ctx context.Context) error {
 		return fmt.Errorf("opening the file to import: %w", err)
 	}
 	defer func() { _ = source.Close() }() // it was only read
-	if err := j.checkFile(source); err != nil {
+	size, err := checkFile(j.order.File, source)
+	if err != nil {
+		return err
+	}
+	if err := j.checkRoom("copying the file", size); err != nil {
 		return err
 	}
 	copied := j.workshop.file(foreignFile)
@@ -45,18 +49,26 @@ func (j *importJob) takeDisk(ctx context.Context) error {
 	return os.Chmod(j.workshop.file(diskFile), 0o644)
 }
 
-func (j *importJob) checkFile(source *os.File) error {
-	info, err := source.Stat()
+// CheckFile tells early what [Builder.Import] would refuse at the first look.
+func CheckFile(path string) error {
+	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("opening the file to import: %w", err)
 	}
+	defer func() { _ = file.Close() }() // it was only read
+	_, err = checkFile(path, file)
+	return err
+}
+
+func checkFile(name string, file *os.File) (size int64, err error) {
+	info, err := file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("opening the file to import: %w", err)
+	}
 	if !info.Mode().IsRegular() {
-		return &RefusedError{File: j.order.File, Reason: "it is no ordinary file"}
+		return 0, &RefusedError{File: name, Reason: "it is no ordinary file"}
 	}
-	if err := checkHeader(j.order.File, source); err != nil {
-		return err
-	}
-	return j.checkRoom("copying the file", info.Size())
+	return info.Size(), checkHeader(name, file)
 }
 
 func (j *importJob) checkRoom(act string, needed int64) error {
@@ -80,12 +92,9 @@ func (j *importJob) checkContent(ctx context.Context, copied string) error {
 		return fmt.Errorf("opening the copy: %w", err)
 	}
 	defer func() { _ = file.Close() }() // it was only read
-	if err := checkHeader(j.order.File, file); err != nil {
-		return err
-	}
-	info, err := file.Stat()
+	size, err := checkFile(j.order.File, file)
 	if err != nil {
-		return fmt.Errorf("opening the copy: %w", err)
+		return err
 	}
 	var checked struct {
 		Errors      int64 `json:"check-errors"`
@@ -99,8 +108,8 @@ func (j *importJob) checkContent(ctx context.Context, copied string) error {
 	case checked.Errors > 0 || checked.Corruptions > 0:
 		return &RefusedError{File: j.order.File, Reason: fmt.Sprintf("qemu-img check finds %d corruptions and %d errors in it",
 			checked.Corruptions, checked.Errors)}
-	case checked.End > info.Size():
-		return &RefusedError{File: j.order.File, Reason: fmt.Sprintf("it is cut off: it has %d bytes and speaks of %d", info.Size(), checked.End)}
+	case checked.End > size:
+		return &RefusedError{File: j.order.File, Reason: fmt.Sprintf("it is cut off: it has %d bytes and speaks of %d", size, checked.End)}
 	}
 	var measured struct {
 		Required int64 `json:"required"`
