@@ -240,7 +240,7 @@ func (j *importJob) checkClone(ctx context.Context, m *machine) error {
 	}
 	found.Console = boot.Read(m.spec.Console, mark).Stage
 	j.record(found)
-	return nil
+	return m.keepVariables(ctx)
 }
 
 // waitFor polls while the domain lives.
