@@ -124,6 +124,10 @@ func (r *run) prove(findings []verdict.Finding) {
 		if f.Subject.Kind == fact.KindUnit && r.dir.Has(journal) {
 			findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: journal})
 		}
+		// What became of a package, and why, is what the package manager said while it did it.
+		if log := filepath.Join(rundir.Apply, f.Increment+".log"); f.Subject.Kind == fact.KindPackage && r.dir.Has(log) {
+			findings[i].Evidence = append(findings[i].Evidence, verdict.Evidence{File: log})
+		}
 		if diff, has := r.witness.diffs[f.Subject]; has {
 			findings[i].Evidence = append(findings[i].Evidence, diff)
 		}

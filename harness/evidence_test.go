@@ -33,3 +33,19 @@ func TestAFindingAboutAFileQuotesWhatChangedInIt(t *testing.T) {
 		}
 	})
 }
+
+func TestAFindingAboutAPackagePointsAtWhatThePackageManagerSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.onApply["removes"] = func(s *server) { s.drop("libssl3:amd64") }
+		var files []string
+		for _, f := range lab.run(scripted("removes")).Findings {
+			for _, e := range f.Evidence {
+				files = append(files, f.ID+" "+e.File)
+			}
+		}
+		if diff := cmp.Diff([]string{"PL501 facts/apply-removes.json", "PL501 apply/removes.log"}, files); diff != "" {
+			t.Errorf("evidence (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -351,6 +351,23 @@ func TestWhatTheUnpatchedControlBreaksIsOldRot(t *testing.T) {
 	}
 }
 
+func TestAServiceThatWentWithItsPackageSaysSo(t *testing.T) {
+	baseline := fact.NewSet(webserver()...)
+	j := judge.New(judge.Case{Baseline: baseline, Control: baseline})
+	removed := edit{drop: []string{"nginx:amd64", "nginx.service", "nginx.service /usr/sbin/nginx", "tcp/*:80"}}
+	j.At(judge.Boundary{Phase: "apply", Increment: "one", Facts: removed.on(webserver())})
+	got := map[string]string{}
+	for _, f := range j.Findings() {
+		got[f.ID] = f.Cause
+	}
+	want := map[string]string{
+		"PL101": "package nginx was removed (PL501)", "PL201": "nginx.service held it (PL101)", "PL501": "",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("causes (-want +got):\n%s", diff)
+	}
+}
+
 func TestFindingsNameTheIncrementAndThePhaseThatShowedThemFirst(t *testing.T) {
 	baseline := fact.NewSet(webserver()...)
 	j := judge.New(judge.Case{Baseline: baseline, Control: baseline})

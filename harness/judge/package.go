@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/drift"
+	"github.com/patchlab/patchlab/harness/fact"
 )
 
 const installed = "installed"
@@ -57,4 +58,18 @@ func halfInstalled(d drift.Drift) bool {
 func (h *hearing) ownerMoved(pkg string) bool {
 	_, moved := h.moved[PackageName(pkg)]
 	return pkg != "" && moved
+}
+
+// wasRemoved tells whether a package is gone on all architectures that it was installed for.
+func (h *hearing) wasRemoved(pkg string) bool {
+	removed := false
+	for _, f := range h.base.Baseline.OfKind(fact.KindPackage) {
+		if PackageName(f.Name) == pkg {
+			if _, there := h.Facts.Get(fact.KindPackage, f.Name); there {
+				return false
+			}
+			removed = true
+		}
+	}
+	return removed
 }

@@ -92,6 +92,9 @@ func lost(h *hearing, u unit) (verdict.Finding, bool) {
 		f.Severity, f.Title = verdict.Warning, u.name+" was reached and is not any more"
 	case !u.exists:
 		f.Title, f.Is = u.name+" was running and does not exist any more", "gone"
+		if pkg := h.packageOf(u); h.wasRemoved(pkg) {
+			f.Cause = "package " + pkg + " was removed (PL501)"
+		}
 	case u.is.Attribute("active") == "failed":
 		f.Title, f.Cause = u.name+" was running and has failed", "result: "+u.is.Attribute("result")
 	case u.is.Attribute("sub") == "auto-restart":
