@@ -56,9 +56,9 @@ func (h *hearing) ruleFile(d drift.Drift) ruling {
 	case h.ownerMoved(owner):
 		return h.ruleOwnPackage(d, owner)
 	default:
-		f := fault("PL304", d, d.Key.Name+" belongs to "+owner+", which the candidate does not touch, and was "+
+		f := fault("PL304", d, d.Key.Name+" belongs to "+PackageName(owner)+", which the candidate does not touch, and was "+
 			string(d.Change))
-		f.Package = owner
+		f.Package = PackageName(owner)
 		return finding(f)
 	}
 }
@@ -107,11 +107,11 @@ func (h *hearing) ruleOwnPackage(d drift.Drift, owner string) ruling {
 	edited := existed && before.Attribute("edited") == "true"
 	_, contentMoved := d.Is["sha256"]
 	if edited && (contentMoved || d.Change == drift.Removed) {
-		f := fault("PL301", d, "your edited "+d.Key.Name+" was "+overwritten(d)+" by "+owner)
-		f.Package = owner
+		f := fault("PL301", d, "your edited "+d.Key.Name+" was "+overwritten(d)+" by "+PackageName(owner))
+		f.Package = PackageName(owner)
 		return finding(f)
 	}
-	return expected("belongs to " + owner + ", which the candidate moved")
+	return expected("belongs to " + PackageName(owner) + ", which the candidate moved")
 }
 
 func overwritten(d drift.Drift) string {

@@ -47,7 +47,7 @@ func webserver() []fact.Fact {
 		f(fact.KindPort, "tcp/127.0.0.1:5432", "unit postgresql.service", "executable /usr/bin/postgres", "user postgres"),
 		f(fact.KindPort, "udp/*:40001", "unit dhclient.service", "executable /sbin/dhclient", "user root"),
 		f(fact.KindFile, "/etc/nginx/nginx.conf", "type file", "sha256 aaa", "conffile aaa", "package nginx", "mode 0644"),
-		f(fact.KindFile, "/etc/nginx/edited.conf", "type file", "sha256 mine", "conffile aaa", "edited true", "package nginx", "mode 0644"),
+		f(fact.KindFile, "/etc/nginx/edited.conf", "type file", "sha256 mine", "conffile aaa", "edited true", "package nginx:amd64", "mode 0644"),
 		f(fact.KindFile, "/etc/crontab", "type file", "sha256 ccc", "conffile ccc", "package cron", "mode 0644"),
 		f(fact.KindFile, "/etc/motd.local", "type file", "sha256 mmm", "mode 0644"),
 		f(fact.KindFile, "/etc/systemd/system/multi-user.target.wants/nginx.service", "type link",
@@ -348,6 +348,17 @@ func TestWhatTheUnpatchedControlBreaksIsOldRot(t *testing.T) {
 	want := []string{"PL103 nginx.service blamed=yes", "PL108 cron.service blamed=no"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnOverwrittenFileNamesItsPackageAsPeopleCallIt(t *testing.T) {
+	baseline := fact.NewSet(webserver()...)
+	j := judge.New(judge.Case{Baseline: baseline, Control: baseline})
+	overwritten := edit{put: []fact.Fact{upgraded, with("/etc/nginx/edited.conf", "sha256 bbb")}}
+	j.At(judge.Boundary{Phase: "apply", Increment: "one", Facts: overwritten.on(webserver())})
+	found := j.Findings()
+	if len(found) != 1 || found[0].Package != "nginx" || found[0].Title != "your edited /etc/nginx/edited.conf was overwritten by nginx" {
+		t.Errorf("findings are %+v", found)
 	}
 }
 
