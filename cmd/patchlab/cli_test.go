@@ -222,9 +222,10 @@ func TestUsageErrorsStartNothing(t *testing.T) {
 
 func TestErrorsOfTheRunnerHaveTheirCode(t *testing.T) {
 	t.Parallel()
-	for want, err := range map[int]error{
-		verdict.ExitUsage:    &patch.NothingError{Increment: "openssl", Installed: "openssl 3.0.22"},
-		verdict.ExitInternal: errors.New("the disk is full"),
+	for err, want := range map[error]int{
+		&patch.NothingError{Increment: "openssl", Installed: "openssl 3.0.22"}: verdict.ExitUsage,
+		&patch.ScenarioError{Increment: "given", Reason: "exit code 1"}:        verdict.ExitUsage,
+		errors.New("the disk is full"):                                         verdict.ExitInternal,
 	} {
 		s := newSession(t, passing())
 		s.env.Run = func(context.Context, runRequest) (report.Result, error) { return report.Result{}, err }
@@ -242,6 +243,17 @@ func TestADryRunStartsNothing(t *testing.T) {
 	}
 	if !strings.Contains(s.stdout.String(), "apply openssl: install openssl libssl3 from bookworm-security") || len(s.requests) > 0 {
 		t.Errorf("%d runs, stdout is %q", len(s.requests), s.stdout.String())
+	}
+}
+
+func TestADryRunTellsWhatIsGivenFirst(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, passing())
+	if code := s.run("run", "--dry-run", "zoo/config-overwritten"); code != 0 {
+		t.Fatalf("exit code is %d: %s", code, s.stderr.String())
+	}
+	if !strings.Contains(s.stdout.String(), "  1. make the state that is given (kept for the next run): ") {
+		t.Errorf("stdout is %q", s.stdout.String())
 	}
 }
 

@@ -31,7 +31,14 @@ func plan(env *environment, loaded []scenario.Scenario) error {
 }
 
 func steps(s scenario.Scenario) []string {
-	all := []string{"read the baseline, and what an unpatched reboot changes (cached for the image)"}
+	var all []string
+	if s.Given != nil {
+		all = append(all, "make the state that is given (kept for the next run): "+strings.Join(acts(*s.Given), ", then "))
+	}
+	all = append(all, "read the baseline, and what an unpatched reboot changes (cached for the image)")
+	if len(s.Hold) > 0 {
+		all = append(all, "open a connection to "+strings.Join(s.Hold, ", ")+" and hold it until the reboot")
+	}
 	for _, i := range s.Increments {
 		all = append(all, "apply "+i.Name+": "+strings.Join(acts(i), ", then "))
 	}
