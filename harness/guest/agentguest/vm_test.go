@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchlab/patchlab/harness/dirs"
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/guest/agentguest"
 	"github.com/patchlab/patchlab/harness/guest/guesttest"
@@ -19,18 +20,27 @@ import (
 	"github.com/patchlab/patchlab/harness/probe"
 )
 
-// connect names the libvirt of the kept guest.
-const connect = "PATCHLAB_CONNECT"
+// connect is the libvirt of the kept guest: the one that a run would use.
+func connect(t *testing.T) string {
+	t.Helper()
+	if uri := os.Getenv("PATCHLAB_CONNECT"); uri != "" {
+		return uri
+	}
+	found, err := dirs.Find(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "qemu:///session?socket=" + filepath.Join(found.Runtime, "run", "libvirt", "libvirt-sock")
+}
 
 // kept reaches the guest of a run that was kept. Without one the test fails: it has tested nothing.
 func kept(t *testing.T) *agentguest.Dialer {
 	t.Helper()
-	run, uri := os.Getenv(keptguest.Variable), os.Getenv(connect)
-	if run == "" || uri == "" {
-		t.Fatalf("no guest: keep one with `patchlab run --keep SCENARIO`, name its run directory in %s and its libvirt in %s "+
-			"(the private one: qemu:///system?socket=RUNTIME-DIR/run/libvirt/libvirt-sock)", keptguest.Variable, connect)
+	run := os.Getenv(keptguest.Variable)
+	if run == "" {
+		t.Fatalf("no guest: keep one with `patchlab run --keep SCENARIO`, and name its run directory in %s", keptguest.Variable)
 	}
-	driver, err := libvirt.Connect(t.Context(), libvirt.Options{URI: uri})
+	driver, err := libvirt.Connect(t.Context(), libvirt.Options{URI: connect(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
