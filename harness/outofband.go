@@ -66,7 +66,7 @@ func (r *run) goOutOfBand(ctx context.Context, c *clone, p *phase, before string
 	}
 	if l.ours {
 		// Not %w: nobody may take it for the guest's silence.
-		return errors.Join(fmt.Errorf("ssh does not reach the guest (%v), and the guest is not to blame: it answers over its "+ //nolint:errorlint // see above
+		return errors.Join(fmt.Errorf("ssh does not reach the guest (%v), and the guest is not to blame: it answers over its "+
 			"agent, and %s; see %s", cause, l.reason, file), conn.Close())
 	}
 	p.note("no ssh: going on over the QEMU guest agent; %s", l.reason)

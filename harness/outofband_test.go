@@ -114,7 +114,8 @@ func TestWhoIsToBlameWhenSSHDoesNotAnswer(t *testing.T) {
 		},
 		{
 			"its network is gone", func(s *server) { s.network = "eth0 DOWN 52:54:00:00:00:01 <BROADCAST>\n"; s.lockedUp = true },
-			verdict.Regression, "the network is not as it was", []string{"PL204"},
+			verdict.Regression, "the network is not as it was",
+			[]string{"PL204"},
 		},
 		{
 			"its sshd refuses the key", func(s *server) { s.sshFails = errors.New("the guest refuses the key") },

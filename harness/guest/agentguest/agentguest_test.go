@@ -93,7 +93,8 @@ func TestNothingStaysBehind(t *testing.T) {
 	}
 	pid := filepath.Join(t.TempDir(), "pid")
 	for _, command := range []guest.Command{
-		{Line: "echo short"}, {Line: "head -c 100000 /dev/zero"},
+		{Line: "echo short"},
+		{Line: "head -c 100000 /dev/zero"},
 		{Line: "wc -c", Stdin: strings.NewReader(strings.Repeat("x", 100_000))},
 	} {
 		if _, err := conn.Run(t.Context(), command); err != nil {

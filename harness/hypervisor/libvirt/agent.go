@@ -57,8 +57,10 @@ func agentFault(ctx context.Context, err error) error {
 		if strings.Contains(failure.Message, agentRefuses) {
 			return refusal(failure.Message)
 		}
+		return err
+	default:
+		return err
 	}
-	return err
 }
 
 // agentRefuses begins libvirt's sentence about an agent's error: "unable to execute QEMU agent command 'NAME': DESCRIPTION".
