@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/patchlab/patchlab/harness/hypervisor"
@@ -177,7 +178,7 @@ func keepsBacking(f fixture) {
 		}
 		return sha256.Sum256(content)
 	}
-	before := digest()
+	before, owner := digest(), ownerOf(t, f.Backing)
 	spec := f.spec()
 	domain := f.start(t, spec)
 	f.wantConsole(t, spec, 1)
@@ -187,6 +188,18 @@ func keepsBacking(f fixture) {
 	if digest() != before {
 		t.Error("the backing image has changed")
 	}
+	if now := ownerOf(t, f.Backing); now != owner {
+		t.Errorf("the backing image belonged to the user %d, belongs to %d: whoever owns it can write to it", owner, now)
+	}
+}
+
+func ownerOf(t *testing.T, path string) uint32 {
+	t.Helper()
+	var stat syscall.Stat_t
+	if err := syscall.Stat(path, &stat); err != nil {
+		t.Fatal(err)
+	}
+	return stat.Uid
 }
 
 func keepsSeed(f fixture) {

@@ -26,6 +26,7 @@ func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hyperv
 	if err != nil {
 		return nil, fmt.Errorf("defining domain %s: %w", spec.Name, err)
 	}
+	made.relabels = d.guard.owner != nil
 	text, err := domainXML(made)
 	if err != nil {
 		return nil, errors.Join(err, made.undo(ctx))

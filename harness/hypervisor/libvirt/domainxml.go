@@ -77,6 +77,9 @@ func domainXML(made furnished) (string, error) {
 			{Value: fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s,addr=%#x,romfile=", netdev, spec.MAC, slotNet)},
 		}},
 	}
+	if made.relabels && spec.Disk.Backing != "" {
+		definition.Devices.Disks[0].BackingStore = backingStore(spec.Disk.Backing)
+	}
 	text, err := definition.Marshal()
 	if err != nil {
 		return "", fmt.Errorf("rendering domain %s: %w", spec.Name, err)
@@ -130,6 +133,17 @@ func isPlain(value string) bool {
 		}
 	}
 	return strings.TrimSpace(value) == value
+}
+
+// backingStore names the image below an overlay, for a libvirt that hands the files of a domain over to QEMU's user: without a
+// word about it the image would be handed over too, and QEMU could write to what others stand on. It is readable for all.
+func backingStore(image string) *libvirtxml.DomainDiskBackingStore {
+	return &libvirtxml.DomainDiskBackingStore{
+		Format: &libvirtxml.DomainDiskFormat{Type: "qcow2"},
+		Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{
+			File: image, SecLabel: []libvirtxml.DomainDeviceSecLabel{{Model: "dac", Relabel: "no"}},
+		}},
+	}
 }
 
 func devices(spec hypervisor.DomainSpec) *libvirtxml.DomainDeviceList {

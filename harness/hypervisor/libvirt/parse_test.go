@@ -262,3 +262,18 @@ func TestEverythingWrongInASpecIsToldAtOnce(t *testing.T) {
 		t.Errorf("the run directory was fine: %v", err)
 	}
 }
+
+func TestTheImageIsNotHandedOverWithItsOverlay(t *testing.T) {
+	t.Parallel()
+	spec := goodSpec()
+	for _, relabels := range []bool{false, true} {
+		text, err := domainXML(furnished{spec: spec, mark: newMetadata(spec), relabels: relabels})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A libvirt without that security model refuses a word about it.
+		if got := strings.Contains(text, `<seclabel model="dac" relabel="no">`); got != relabels {
+			t.Errorf("relabels %v: %s", relabels, text)
+		}
+	}
+}

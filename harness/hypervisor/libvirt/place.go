@@ -32,6 +32,8 @@ type furnished struct {
 	spec hypervisor.DomainSpec // with the names of files as QEMU sees them
 	// firmware is the file with the code of an EFI domain's firmware, as QEMU sees it.
 	firmware string
+	// relabels tells that libvirt hands files to the user that QEMU runs as, by itself.
+	relabels bool
 	mark     metadata                        // what [place.clear] needs to know, also in another process
 	undo     func(ctx context.Context) error // takes everything back, for a define that fails
 }
