@@ -76,10 +76,8 @@ func (c farCanary) run(ctx context.Context, accelerator hypervisor.Accelerator) 
 		fmt.Fprintf(&code, `\%03o`, b)
 	}
 	// Quoted but for the directory, which the shell has to fill in.
-	command := "'" + c.qemu + "'"
-	for _, word := range arguments(accelerator, `DISK`) {
-		command += " '" + strings.ReplaceAll(word, "DISK", `'"$dir/canary.img"'`) + "'"
-	}
+	words := append([]string{c.qemu}, arguments(accelerator, `'"$dir/canary.img"'`)...)
+	command := "'" + strings.Join(words, "' '") + "'"
 	started := time.Now()
 	output, err := c.shell(ctx, fmt.Sprintf(farScript, code.String(), floppySize, limit, command))
 	if ctx.Err() != nil {

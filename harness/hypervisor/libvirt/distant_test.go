@@ -312,8 +312,11 @@ func TestOthersDomainsAreNotOurs(t *testing.T) {
 		client string
 		want   bool
 	}{
-		{here, "", true}, {here, "another host", false},
-		{there, clientName(), true}, {there, "another host", false}, {there, "", false},
+		{here, "", true},
+		{here, "another host", false},
+		{there, clientName(), true},
+		{there, "another host", false},
+		{there, "", false},
 	} {
 		if got := test.driver.isOurs(metadata{Client: test.client}); got != test.want {
 			t.Errorf("a domain of %q: %v", test.client, got)

@@ -48,14 +48,16 @@ type Owner struct {
 	GID  int
 }
 
-// name finds the name of a user of this host of whom the number is known.
-func (o *Owner) name() {
-	if o == nil {
-		return
+// named finds the name of a user of this host of whom the number is known.
+func named(owner *Owner) *Owner {
+	if owner == nil {
+		return nil
 	}
-	if found, err := user.LookupId(strconv.Itoa(o.UID)); err == nil {
-		o.Name = found.Username
+	found, err := user.LookupId(strconv.Itoa(owner.UID))
+	if err != nil {
+		return owner
 	}
+	return &Owner{Name: found.Username, UID: owner.UID, GID: owner.GID}
 }
 
 // Driver makes domains with one libvirt.
@@ -85,7 +87,7 @@ func Connect(ctx context.Context, opts Options) (*Driver, error) {
 	}
 	if opts.Owner == nil && endpoint.system {
 		d.guard = askGuard(d.lease.libvirt)
-		d.guard.owner.name()
+		d.guard.owner = named(d.guard.owner)
 		d.place = local{foreign: d.guard.owner}
 	}
 	return d, nil
