@@ -108,13 +108,25 @@ func (r *run) stage(ctx context.Context, c *clone, stager patch.Stager, incremen
 	defer stop()
 	stager.Proxy = address
 	job, err := stager.Stage(ctx, increment)
-	var refused *patch.RefusedError
-	if failures := r.served.Errors(); errors.As(err, &refused) && len(failures) > 0 {
+	if unfetched := (*patch.FetchError)(nil); errors.As(err, &unfetched) && r.served.Distrust() > 0 {
+		job, err = stager.Stage(ctx, increment) // without what was wrong in the cache
+	}
+	if failures := r.served.Errors(); aptFailed(err) && len(failures) > 0 {
 		// APT failed because the proxy could not serve it: that is the lab's fault.
 		return patch.Job{}, fmt.Errorf("the package mirror does not answer: %w; check the host's network and APT "+
 			"configuration, or name a mirror in %s", failures[0], mirror.Variable)
 	}
 	return job, err
+}
+
+// PackageCache is where downloaded packages are kept below the cache's directory.
+func PackageCache(cacheDir string) string { return filepath.Join(cacheDir, "packages") }
+
+func aptFailed(err error) bool {
+	var refused *patch.RefusedError
+	var unfetched *patch.FetchError
+	var wrong *patch.ScenarioError
+	return errors.As(err, &refused) || errors.As(err, &unfetched) || errors.As(err, &wrong)
 }
 
 func (r *run) serveProxy(ctx context.Context, c *clone) (address string, stop func(), err error) {
@@ -131,7 +143,7 @@ func (r *run) serveProxy(ctx context.Context, c *clone) (address string, stop fu
 		upstreams["/debian-security/"] = known.Security
 	}
 	r.served, err = proxy.New(proxy.Config{
-		Upstreams: upstreams, CacheDir: filepath.Join(r.lab.CacheDir, "packages"), Log: r.downloads,
+		Upstreams: upstreams, CacheDir: PackageCache(r.lab.CacheDir), Log: r.downloads,
 	})
 	if err != nil {
 		return "", nil, err

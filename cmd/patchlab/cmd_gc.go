@@ -12,6 +12,7 @@ import (
 	"github.com/patchlab/patchlab/harness/gc"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/image"
+	"github.com/patchlab/patchlab/harness/patch/proxy"
 )
 
 func newGCCommand(env *environment) *cobra.Command {
@@ -44,7 +45,7 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, host.Driver.Close()) }()
 	result := collected{Builds: []string{}, Derived: []string{}}
-	var failures [3]error
+	var failures [4]error
 	result.Swept, failures[0] = gc.Sweep(ctx, gc.Options{
 		Drivers: []hypervisor.Driver{host.Driver}, RunsDir: e.Dirs.Runs, Kept: kept,
 	})
@@ -56,6 +57,9 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 		derived, failures[2] = harness.GivenStore(e.Dirs.Cache).SweepDerived(ctx, images)
 		result.Derived = append(result.Derived, derived...)
 	}
+	var parts []string
+	parts, failures[3] = proxy.Sweep(harness.PackageCache(e.Dirs.Cache), 0)
+	result.Files = append(result.Files, parts...)
 	return errors.Join(e.render(result, text(result.table())), errors.Join(failures[:]...))
 }
 

@@ -114,12 +114,16 @@ func (s Stager) stageAPT(ctx context.Context, increment scenario.Increment, job 
 	return "apt-get --no-download " + arguments + "\n", nil
 }
 
-// download fetches the lists and the archives. What the package manager refuses is the candidate's fault; whether a failed
-// fetch is the lab's is known to the caller, who has the proxy.
+// listsFailed stands before what APT says when it is the lists that it cannot get.
+const listsFailed = "\n@lists\n"
+
+// download fetches the lists and the archives. What the package manager refuses is the candidate's fault, what does not come is
+// the lab's; the caller, who has the proxy, knows more about the latter.
 func (s Stager) download(ctx context.Context, job *Job, arguments string) ([]string, error) {
 	command := guest.Command{Line: fmt.Sprintf(
 		"export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 APT_CONFIG=%s && cd %s && mkdir -p lists/partial archives/partial "+
-			"&& apt-get -qq update -o APT::Update::Error-Mode=any 2>&1 && apt-get --download-only %s 2>&1 "+
+			"&& { apt-get -qq update -o APT::Update::Error-Mode=any >update.log 2>&1 || { echo; echo @lists; cat update.log; exit 100; }; } "+
+			"&& apt-get --download-only %s 2>&1 "+
 			"&& echo && echo @archives && cd archives && ls",
 		quote(path.Join(job.dir, "apt.conf")), quote(job.dir), arguments)}
 	result, err := s.Conn.Run(ctx, command)
@@ -128,7 +132,7 @@ func (s Stager) download(ctx context.Context, job *Job, arguments string) ([]str
 	}
 	output, archives, _ := strings.Cut(string(result.Stdout), "\n@archives\n")
 	if result.ExitCode != 0 {
-		return nil, &RefusedError{Increment: job.Name, Output: output}
+		return nil, failed(job.Name, output)
 	}
 	var names []string
 	for name := range strings.FieldsSeq(archives) {
@@ -137,6 +141,21 @@ func (s Stager) download(ctx context.Context, job *Job, arguments string) ([]str
 		}
 	}
 	return names, nil
+}
+
+// failed tells whose fault it is that APT did not download.
+func failed(increment, output string) error {
+	_, lists, unlisted := strings.Cut("\n"+output, listsFailed)
+	switch {
+	case unlisted && strings.Contains(lists, "does not have a Release file"):
+		return &ScenarioError{Increment: increment, Reason: "the archive has no such suite: " + lastLines(lists, 3)}
+	case unlisted:
+		return &FetchError{Increment: increment, Output: lists}
+	case strings.Contains(output, "E: Failed to fetch "):
+		return &FetchError{Increment: increment, Output: output}
+	default:
+		return &RefusedError{Increment: increment, Output: output}
+	}
 }
 
 func (s Stager) writeAPT(ctx context.Context, job *Job, list string) error {

@@ -29,6 +29,11 @@ type (
 		Increment string
 		Output    string // what the package manager said, bounded
 	}
+	// FetchError says that what the increment needs did not come whole and signed through the proxy: the lab's fault.
+	FetchError struct {
+		Increment string
+		Output    string // what the package manager said, bounded
+	}
 	// NothingError says that the increment would change nothing: there is nothing to test.
 	NothingError struct {
 		Increment string
@@ -47,6 +52,14 @@ func (e *ScenarioError) Error() string { return "increment " + e.Increment + ": 
 
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("increment %s cannot be installed: %s", e.Increment, lastLines(e.Output, 3))
+}
+
+func (e *FetchError) Error() string {
+	remedy := "the mirror may be in the middle of an update: try again later"
+	if strings.Contains(e.Output, "not valid yet") || strings.Contains(e.Output, "is expired") {
+		remedy = "a guest takes its time from this host: set its clock"
+	}
+	return fmt.Sprintf("fetching what increment %s needs: %s; %s", e.Increment, lastLines(e.Output, 3), remedy)
 }
 
 func (e *NothingError) Error() string {

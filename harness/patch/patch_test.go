@@ -3,6 +3,7 @@ package patch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -275,4 +276,22 @@ func TestADigestCoversKeysAndPayload(t *testing.T) {
 	note("a file")
 	increment.Files[0].To = "/etc/y"
 	note("a key")
+}
+
+func TestWhatAPTSaysTellsWhoseFaultItIs(t *testing.T) {
+	for output, want := range map[string]error{
+		"E: Unable to correct problems, you have held broken packages.\n":                                        &patch.RefusedError{},
+		"\n@lists\nE: Release file for http://x is not valid yet (invalid for another 3h).\n":                    &patch.FetchError{},
+		"\n@lists\nE: Failed to fetch http://x/InRelease  Clearsigned file isn't valid\n":                        &patch.FetchError{},
+		"Get:1 x\nE: Failed to fetch http://x/a.deb  Hash Sum mismatch\nE: Unable to fetch some archives\n":      &patch.FetchError{},
+		"\n@lists\nE: The repository 'http://x bookwurm-security Release' does not have a Release file.\n":       &patch.ScenarioError{},
+		"E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.\n\n@lists": &patch.RefusedError{},
+	} {
+		script := guesttest.NewScript()
+		script.OnPrefix(downloading, guesttest.Exits(100, output, ""))
+		_, err := stager(t, script).Stage(t.Context(), scenario.Increment{Name: "openssl", APT: &security})
+		if got := fmt.Sprintf("%T", err); got != fmt.Sprintf("%T", want) {
+			t.Errorf("%q is %s (%v), want %T", output, got, err, want)
+		}
+	}
 }

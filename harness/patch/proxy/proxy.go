@@ -44,6 +44,9 @@ type Config struct {
 	StallBound time.Duration
 	// FetchBound is how long one file may take; default 15 minutes.
 	FetchBound time.Duration
+	// MaxCache bounds the bytes in CacheDir: what nobody has asked for the longest goes when a proxy is made. Default 4 GiB, which
+	// is ten times what the updates of a server come to in a year.
+	MaxCache int64
 	// MaxFile and MaxTotal bound the bytes of one file and of everything that is fetched: no guest may fill the host's disk.
 	// Defaults 2 GiB and 16 GiB.
 	MaxFile, MaxTotal int64
@@ -65,7 +68,10 @@ type Proxy struct {
 
 var _ http.Handler = (*Proxy)(nil)
 
-// New checks the configuration and makes the cache directory.
+// defaultMaxCache is of [Config.MaxCache].
+const defaultMaxCache = 4 << 30
+
+// New checks the configuration, makes the cache directory and clears it up.
 func New(config Config) (*Proxy, error) {
 	setDefault(&config.Host, mirror.AliasHost)
 	setDefault(&config.RetryInterval, 500*time.Millisecond)
@@ -94,6 +100,9 @@ func New(config Config) (*Proxy, error) {
 	if config.CacheDir != "" {
 		if err := os.MkdirAll(config.CacheDir, 0o755); err != nil {
 			return nil, fmt.Errorf("making the package proxy's cache: %w", err)
+		}
+		if _, err := Sweep(config.CacheDir, config.MaxCache); err != nil {
+			return nil, err
 		}
 		p.store = &store{dir: config.CacheDir}
 	}
@@ -141,11 +150,23 @@ func (p *Proxy) Packages() map[string]string {
 		if p.store == nil || r.Status != http.StatusOK || !strings.HasSuffix(r.Path, ".deb") {
 			continue
 		}
-		if digest, err := os.ReadFile(p.store.file(r.Path) + ".sha256"); err == nil {
+		if digest, err := os.ReadFile(p.store.file(r.Path) + recordExt); err == nil {
 			digests[path.Base(r.Path)] = strings.TrimSpace(string(digest))
 		}
 	}
 	return digests
+}
+
+// Distrust forgets the package files that were served from the cache, and returns how many: APT has found one of them wrong. The
+// cache knows what came, not what should have come.
+func (p *Proxy) Distrust() int {
+	forgotten := 0
+	for _, r := range p.Requests() {
+		if r.Cached && strings.HasSuffix(r.Path, "deb") && p.store.remove(p.store.file(r.Path)) == nil {
+			forgotten++
+		}
+	}
+	return forgotten
 }
 
 // requestsMost bounds the requests that are answered at a time; APT makes one or two.

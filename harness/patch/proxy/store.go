@@ -17,6 +17,9 @@ import (
 // the store are digests of the paths: a guest chooses no file name on the host.
 type store struct{ dir string }
 
+// recordExt ends the name of the file that holds another one's digest. Its time is when that one was last served.
+const recordExt = ".sha256"
+
 func (s *store) file(path string) string {
 	sum := sha256.Sum256([]byte(path))
 	name := hex.EncodeToString(sum[:])
@@ -34,8 +37,10 @@ func (s *store) open(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = check(file, name+".sha256")
+	err = check(file, name+recordExt)
 	if err == nil {
+		now := time.Now()
+		_ = os.Chtimes(name+recordExt, now, now) // a cache that one may only read is not swept either
 		return file, nil
 	}
 	_ = file.Close()
@@ -71,7 +76,7 @@ func (s *store) keep(path string, content io.Reader, digest string, modified tim
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	part, err := os.CreateTemp(filepath.Dir(name), "part-*")
+	part, err := createPart(filepath.Dir(name))
 	if err != nil {
 		return err
 	}
@@ -87,29 +92,40 @@ func (s *store) keep(path string, content io.Reader, digest string, modified tim
 	if digest != "" && sum != digest {
 		return fmt.Errorf("the mirror sends something else than the digest %s", digest)
 	}
-	if err := part.Close(); err != nil {
-		return err
-	}
 	if !modified.IsZero() {
 		_ = os.Chtimes(part.Name(), modified, modified)
 	}
 	// The record goes first: a file without one would count as damaged for other proxies on the same directory.
-	if err := writeAtomically(name+".sha256", sum+"\n"); err != nil {
+	if err := writeAtomically(name+recordExt, sum+"\n"); err != nil {
 		return err
 	}
-	return os.Rename(part.Name(), name)
+	if err := os.Rename(part.Name(), name); err != nil {
+		return err
+	}
+	return part.Close() // and with it the lock
+}
+
+// remove forgets a file. Who has it open reads on.
+func (s *store) remove(name string) error {
+	var failures []error
+	for _, file := range []string{name, name + recordExt} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failures = append(failures, err)
+		}
+	}
+	return errors.Join(failures...)
 }
 
 func writeAtomically(name, content string) error {
-	temporary, err := os.CreateTemp(filepath.Dir(name), "part-*")
+	temporary, err := createPart(filepath.Dir(name))
 	if err != nil {
 		return err
 	}
 	_, err = temporary.WriteString(content)
-	err = errors.Join(err, temporary.Close())
 	if err == nil {
 		err = os.Rename(temporary.Name(), name)
 	}
+	err = errors.Join(err, temporary.Close())
 	if err != nil {
 		_ = os.Remove(temporary.Name())
 	}

@@ -4,14 +4,20 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/patchlab/patchlab/harness/patch/proxy"
 )
@@ -185,5 +191,71 @@ func TestNoGuestFillsTheHost(t *testing.T) {
 		if files := stored(t, dir); len(files) != 0 {
 			t.Errorf("%s: left %v", name, files)
 		}
+	}
+}
+
+func TestTheCacheIsClearedUp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	u := newUpstream(t, serves(debContent))
+	l := newLab(t, u, cached(dir))
+	for i := range 4 {
+		l.get(t, fmt.Sprintf("%s/debian/pool/main/x/x_%d_all.deb", alias, i))
+	}
+	for i, file := range stored(t, dir) { // the later, the longer unused
+		past := time.Now().Add(-time.Duration(i) * time.Hour)
+		if err := os.Chtimes(file+".sha256", past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := stored(t, dir)
+	dead := filepath.Join(filepath.Dir(all[0]), "part-dead")
+	live := filepath.Join(filepath.Dir(all[0]), "part-live")
+	for _, file := range []string{dead, live} {
+		if err := os.WriteFile(file, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writer, err := os.Open(live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = writer.Close() }()
+	if err := unix.Flock(int(writer.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := proxy.Sweep(dir, int64(len(debContent))*5/2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(removed)
+	want := []string{dead, all[2], all[3]}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, removed); diff != "" {
+		t.Errorf("removed (-want +got):\n%s", diff)
+	}
+	if left := stored(t, dir); len(left) != 3 {
+		t.Errorf("left are %v", left)
+	}
+	if removed, err := proxy.Sweep(filepath.Join(dir, "none"), 0); len(removed) > 0 || err != nil {
+		t.Errorf("of no cache at all it removed %v, %v", removed, err)
+	}
+}
+
+func TestWhatAPTFindsWrongIsForgotten(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	u := newUpstream(t, serves("!<arch>\nanother package"))
+	newLab(t, u, cached(dir)).get(t, alias+deb)
+	u.handler = serves(debContent) // the mirror has mended it
+	l := newLab(t, u, cached(dir))
+	if _, body, _ := l.get(t, alias+deb); body == debContent {
+		t.Fatal("the wrong package is not in the cache")
+	}
+	if n := l.proxy.Distrust(); n != 1 {
+		t.Errorf("%d files were forgotten, want 1", n)
+	}
+	if _, body, _ := l.get(t, alias+deb); body != debContent {
+		t.Errorf("got %q", body[:20])
 	}
 }
