@@ -7,41 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/rundir"
 )
-
-// baselineSchema changes when what is cached changes its meaning.
-const baselineSchema = 2
-
-// known is what is known of an image without any patch: paid once per image and kept.
-type known struct {
-	Schema   int      `json:"schema"`
-	Baseline fact.Set `json:"baseline"`
-	Second   fact.Set `json:"second"`  // the same guest, read again a little later
-	Control  fact.Set `json:"control"` // after an unpatched reboot
-	// BootSeconds is how long the control reboot took, from the request until it settled.
-	BootSeconds float64 `json:"boot_seconds"`
-	// Reach is how the guest was to be reached, as it says itself.
-	Reach reach `json:"reach"`
-}
-
-// bootPatience is how many times longer than the control boot a boot may take before it counts as hung, and
-// leastBootPatience the least that is granted, for a busy host.
-const (
-	bootPatience      = 4
-	leastBootPatience = 2 * time.Minute
-)
-
-// bootBound is the patience with a boot of the patched guest.
-func (k known) bootBound() time.Duration {
-	return max(leastBootPatience, time.Duration(bootPatience*k.BootSeconds*float64(time.Second)))
-}
 
 // baselineKey covers all that goes into a guest's behaviour, and into how it is read.
 func (r *run) baselineKey(ctx context.Context) (string, error) {
@@ -67,15 +38,38 @@ func (r *run) baseline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(r.lab.CacheDir, "baselines", key+".json")
-	if k, ok := readKnown(file); ok {
-		r.known = k
-		r.skip("baseline", "", "cached")
-		r.skip("control", "", "cached")
-	} else if err := r.learn(ctx, file); err != nil {
+	if err := r.know(ctx, filepath.Join(BaselineCache(r.lab.CacheDir), key)); err != nil {
 		return err
 	}
 	return errors.Join(r.writeFacts("baseline", r.known.Baseline), r.writeFacts("control", r.known.Control))
+}
+
+// know reads the file, or learns what it is to hold. Of several runs that need the same, one learns and the others wait.
+func (r *run) know(ctx context.Context, file string) (err error) {
+	if r.recall(file) {
+		return nil
+	}
+	unlock, err := lockKnown(ctx, file, func() {
+		r.emit(progress.Note, "baseline", "another run is learning it", 0)
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if r.recall(file) {
+		return nil
+	}
+	return r.learn(ctx, file)
+}
+
+func (r *run) recall(file string) bool {
+	k, ok := readKnown(file)
+	if ok {
+		r.known = k
+		r.skip("baseline", "", "cached")
+		r.skip("control", "", "cached")
+	}
+	return ok
 }
 
 func (r *run) learn(ctx context.Context, file string) error {
@@ -140,28 +134,4 @@ func (r *run) firstBoot(ctx context.Context, c *clone, p *phase) error {
 		return err
 	})
 	return err
-}
-
-func readKnown(file string) (known, bool) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return known{}, false
-	}
-	var k known
-	// A damaged cache is no fault: what it held is learned again.
-	if json.Unmarshal(content, &k) != nil || k.Schema != baselineSchema || k.Baseline.Len() == 0 || k.Control.Len() == 0 {
-		return known{}, false
-	}
-	return k, true
-}
-
-func writeKnown(file string, k known) error {
-	content, err := json.Marshal(k)
-	if err != nil {
-		return fmt.Errorf("keeping the baseline: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return fmt.Errorf("keeping the baseline: %w", err)
-	}
-	return writeWhole(file, content)
 }

@@ -51,8 +51,10 @@ func (r *run) conclude(ctx context.Context, err error) (report.Result, error) {
 	}
 	r.result.Outcome = r.end.Outcome()
 	r.result.Truth = r.truth()
-	if err := r.write(); err != nil {
-		return r.result, err
+	if err := r.write(); err != nil { // the caller has the verdict all the same
+		r.end.LabError = true
+		r.result.Reason = strings.TrimPrefix(r.result.Reason+"; "+err.Error(), "; ")
+		r.result.Outcome = r.end.Outcome()
 	}
 	return r.result, untested
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,10 +27,12 @@ import (
 
 // blow ends a run at one moment.
 type blow struct {
-	lab     *lab
-	shared  harness.Lab
-	options harness.RunOptions
-	strike  func()
+	lab      *lab
+	scenario scenario.Scenario
+	shared   harness.Lab
+	options  harness.RunOptions
+	offset   time.Duration // of the run's clock
+	strike   func()
 }
 
 func (b *blow) onEvent(kind progress.Kind, step, text string) {

@@ -53,9 +53,10 @@ type lab struct {
 	output     string             // of every increment
 	neverUp    bool
 	noHost     error
-	held       int  // images that nobody released
-	given      bool // the given state was made
-	keysLeft   bool // a guest was turned off before it was cleared up
+	dialFault  error // of every attempt to reach a guest
+	held       int   // images that nobody released
+	given      bool  // the given state was made
+	keysLeft   bool  // a guest was turned off before it was cleared up
 }
 
 func newLab(t *testing.T) *lab {
@@ -102,11 +103,11 @@ func (l *lab) lab() harness.Lab {
 			return harness.Host{Driver: l.driver, Accelerator: accel.Report{Best: hypervisor.TCG, Slowness: 6}}, l.noHost
 		},
 		Image: func(context.Context, string) (image.Image, func() error, error) {
-			l.held++
+			l.hold(1)
 			return image.Image{
 				Name: "debian-12-web", Digest: strings.Repeat("d", 64), Disk: backing, Firmware: hypervisor.BIOS,
 				MemoryMiB: 256, VCPUs: 1, Release: "bookworm", MAC: "52:54:00:00:00:01",
-			}, func() error { l.held--; return nil }, nil
+			}, func() error { l.hold(-1); return nil }, nil
 		},
 		NewAccess: func(image.Access) (harness.Access, error) {
 			return harness.Access{AuthorizedKey: "ssh-ed25519 AAAA", Dialer: l.dialer}, nil
@@ -119,17 +120,40 @@ func (l *lab) lab() harness.Lab {
 	}
 }
 
-// dialer finds the newest server: a run has one guest at a time.
-func (l *lab) dialer(string, string, io.Writer) (guest.Dialer, error) {
+// dialer finds the guest that answers at an address.
+func (l *lab) dialer(address, _ string, _ io.Writer) (guest.Dialer, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, s := range l.servers {
-		if !s.taken {
-			s.taken = true
-			return sshDialer{s}, nil
+	for name, s := range l.servers {
+		domain, err := l.driver.Lookup(l.t.Context(), name)
+		if err != nil {
+			continue // it is gone
+		}
+		if its, err := domain.Address(l.t.Context()); err == nil && its == address {
+			return dialer{l, sshDialer{s}}, nil
 		}
 	}
 	return nil, fmt.Errorf("no domain was started")
+}
+
+// dialer reaches a guest unless the lab has a fault.
+type dialer struct {
+	lab   *lab
+	guest guest.Dialer
+}
+
+func (d dialer) Dial(ctx context.Context) (guest.Conn, error) {
+	if d.lab.dialFault != nil {
+		return nil, d.lab.dialFault
+	}
+	return d.guest.Dial(ctx)
+}
+
+// hold counts the images that are held.
+func (l *lab) hold(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held += n
 }
 
 func (l *lab) options() harness.RunOptions { return harness.RunOptions{Sink: progress.Discard{}} }
@@ -202,7 +226,6 @@ type server struct {
 	done    map[string]bool // jobs that ran
 	patched bool
 	cleared bool // of what must not be in an image
-	taken   bool
 
 	// How the guest can be reached, for a test to spoil. The zero values are a guest that is well.
 	agent    bool   // it has one that answers
@@ -266,8 +289,7 @@ func (s *server) bootID() string {
 // job applies an increment once; asked again, it only tells the exit code, as the real one does.
 func (s *server) job(context.Context, guest.Command) guest.Result {
 	for name, apply := range s.lab.onApply {
-		program, staged := s.guest.File(probe.JobPath(name))
-		if staged && !s.done[name] && strings.Contains(string(program.Content), "apply.sh") {
+		if _, staged := s.guest.File(probe.JobPath(name)); staged && !s.done[name] {
 			s.done[name], s.patched = true, true
 			apply(s)
 		}

@@ -3,10 +3,8 @@ package harness
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -107,23 +105,4 @@ func (r *run) writeFacts(name string, facts fact.Set) error {
 		return fmt.Errorf("rendering facts: %w", err)
 	}
 	return r.dir.Write(filepath.Join(rundir.Facts, name+".json"), content)
-}
-
-// writeWhole writes a file of the cache so that it is there whole or not at all, also after a power cut of the host.
-func writeWhole(file string, content []byte) (err error) {
-	temporary, err := os.CreateTemp(filepath.Dir(file), ".new-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("writing %s: %w", file, err), os.Remove(temporary.Name()))
-		}
-	}()
-	_, err = temporary.Write(content)
-	err = errors.Join(err, temporary.Sync(), temporary.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), file)
 }

@@ -70,6 +70,9 @@ func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, took
 	if state, err := c.domain.State(ask); err != nil || state != hypervisor.StateRunning {
 		return errors.Join(cause, err)
 	}
+	if !boot.Witnessed(c.console, r.mark) {
+		return fmt.Errorf("the guest's console was lost on this host, so nobody can tell why the guest is silent: %w", cause)
+	}
 	c.screenshot(ask, r.dir)
 	seen := boot.Read(c.console, r.mark)
 	f := verdict.Finding{

@@ -58,8 +58,8 @@ type run struct {
 // changes nothing, [patch.ScenarioError] for a scenario that is at fault itself, or an internal fault.
 func Run(ctx context.Context, lab Lab, s scenario.Scenario, options RunOptions) (report.Result, error) {
 	r, err := newRun(lab, s, options)
-	if err != nil {
-		return report.Result{}, err
+	if err != nil { // the host has no room or no right to write: the lab's fault, of which there is no evidence
+		return report.Result{Outcome: verdict.Testbed, Reason: err.Error()}, err
 	}
 	err = r.test(ctx)
 	return r.conclude(ctx, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,9 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 	}
 	var parts []string
 	parts, failures[3] = proxy.Sweep(harness.PackageCache(e.Dirs.Cache), 0)
-	result.Files = append(result.Files, parts...)
+	halves, err := harness.SweepBaselines(harness.BaselineCache(e.Dirs.Cache))
+	failures[3] = errors.Join(failures[3], err)
+	result.Files = slices.Concat(result.Files, parts, halves)
 	return errors.Join(e.render(result, text(result.table())), errors.Join(failures[:]...))
 }
 

@@ -154,11 +154,8 @@ func runOne(ctx context.Context, env *environment, runner runner, s scenario.Sce
 			env.notice(fmt.Sprintf("%s: %v (evidence: %s)", s.Name, err, result.RunDir))
 			return verdict.ExitUsage
 		}
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			code = verdict.Interrupted.ExitCode()
-		default:
-			code = verdict.ExitInternal
 		}
 		env.notice(s.Name + ": " + err.Error())
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/timing"
+	"github.com/patchlab/patchlab/harness/verdict"
 )
 
 // runner executes a scenario. An error means that nothing could be tested at all.
@@ -20,8 +21,8 @@ func (e *environment) runner() (runner, func() error) {
 	open, closing := e.sharedHost(e.notice)
 	return func(ctx context.Context, request runRequest) (report.Result, error) {
 		lab, err := e.lab(open, request.Scenario.Dir)
-		if err != nil {
-			return report.Result{}, err
+		if err != nil { // a directory that cannot be made
+			return report.Result{Outcome: verdict.Testbed}, err
 		}
 		result, err := harness.Run(ctx, lab, request.Scenario, harness.RunOptions{Sink: request.Sink, Keep: request.Keep})
 		if slices.ContainsFunc(result.Phases, leftBehind) {

@@ -83,6 +83,12 @@ func Mark(console string) int64 {
 	return info.Size()
 }
 
+// Witnessed tells whether the console is still what it was at mark. One that was lost on the host proves nothing about a guest.
+func Witnessed(console string, mark int64) bool {
+	info, err := os.Stat(console)
+	return err == nil && info.Size() >= mark
+}
+
 // Read tells how far the boot came whose lines begin at mark.
 func Read(console string, mark int64) Seen {
 	content, err := readFrom(console, mark)

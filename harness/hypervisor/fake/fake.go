@@ -55,6 +55,7 @@ type Driver struct {
 	mu       sync.Mutex
 	machines map[string]*machine
 	file     string // see [Open]
+	broken   error  // see [Driver.Break]
 	faults   map[Op][]error
 	started  int // how many starts there were: each gets an address of its own
 }
@@ -76,6 +77,13 @@ func (d *Driver) FailNext(op Op, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.faults[op] = append(d.faults[op], err)
+}
+
+// Break makes every later operation fail with err, as when libvirtd is gone; the domains live on. nil mends the driver.
+func (d *Driver) Break(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken = err
 }
 
 // Kill ends a running domain as if somebody had killed its hypervisor process. It returns an error that wraps
@@ -124,6 +132,10 @@ func (d *Driver) begin(ctx context.Context, op Op, what string) error {
 		return fmt.Errorf("%s %s: %w", op, what, context.Cause(ctx))
 	}
 	d.mu.Lock()
+	if d.broken != nil {
+		defer d.mu.Unlock()
+		return fmt.Errorf("%s %s: %w", op, what, d.broken)
+	}
 	if due := d.faults[op]; len(due) > 0 {
 		d.faults[op] = due[1:]
 		d.mu.Unlock()

@@ -1,0 +1,150 @@
+package harness
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/wait"
+)
+
+// baselineSchema changes when what is cached changes its meaning. 3: secrets are hidden, and the file has a digest.
+const baselineSchema = 3
+
+// known is what is known of an image without any patch: paid once per image and kept.
+type known struct {
+	Schema   int      `json:"schema"`
+	Baseline fact.Set `json:"baseline"`
+	Second   fact.Set `json:"second"`  // the same guest, read again a little later
+	Control  fact.Set `json:"control"` // after an unpatched reboot
+	// BootSeconds is how long the control reboot took, from the request until it settled.
+	BootSeconds float64 `json:"boot_seconds"`
+	// Reach is how the guest was to be reached, as it says itself.
+	Reach reach `json:"reach"`
+}
+
+// bootPatience is how many times longer than the control boot a boot may take before it counts as hung, and
+// leastBootPatience the least that is granted, for a busy host.
+const (
+	bootPatience      = 4
+	leastBootPatience = 2 * time.Minute
+)
+
+// bootBound is the patience with a boot of the patched guest.
+func (k known) bootBound() time.Duration {
+	return max(leastBootPatience, time.Duration(bootPatience*k.BootSeconds*float64(time.Second)))
+}
+
+// readKnown reads a file of the cache: the digest of the rest in the first line, then JSON. A damaged one is no fault, for what it
+// held is learned again; but it must not be believed: a fact that was changed on this host's disk would be blamed on a patch.
+func readKnown(file string) (known, bool) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return known{}, false
+	}
+	digest, document, _ := strings.Cut(string(content), "\n")
+	var k known
+	if digest != digestOf([]byte(document)) || json.Unmarshal([]byte(document), &k) != nil || k.Schema != baselineSchema ||
+		k.Baseline.Len() == 0 || k.Control.Len() == 0 {
+		return known{}, false
+	}
+	return k, true
+}
+
+func writeKnown(file string, k known) error {
+	document, err := json.Marshal(k)
+	if err == nil {
+		err = writeWhole(file, append([]byte(digestOf(document)+"\n"), document...))
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the baseline: %w", err)
+	}
+	return nil
+}
+
+func digestOf(document []byte) string {
+	sum := sha256.Sum256(document)
+	return hex.EncodeToString(sum[:])
+}
+
+// BaselineCache is where baselines are kept below the cache's directory.
+func BaselineCache(cacheDir string) string { return filepath.Join(cacheDir, "baselines") }
+
+// SweepBaselines removes what killed runs left half-written in the cache of baselines, and returns what it removed.
+func SweepBaselines(dir string) (removed []string, err error) {
+	halves, err := filepath.Glob(filepath.Join(dir, "*.new"))
+	if err != nil {
+		return nil, fmt.Errorf("looking for half-written baselines: %w", err)
+	}
+	var failures []error
+	for _, half := range halves {
+		file, err := os.Open(strings.TrimSuffix(half, ".new") + ".lock")
+		if err == nil && unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			if err = os.Remove(half); err == nil {
+				removed = append(removed, half)
+			}
+			err = errors.Join(err, file.Close())
+		} else if err == nil {
+			err = file.Close() // its writer lives
+		}
+		failures = append(failures, err)
+	}
+	return removed, errors.Join(failures...)
+}
+
+// lockKnown waits until no other run learns the same. The lock's file stays: to delete it would let two in.
+func lockKnown(ctx context.Context, file string, waiting func()) (unlock func() error, err error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, fmt.Errorf("keeping the baseline: %w", err)
+	}
+	lock, err := os.OpenFile(file+".lock", os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("locking the baseline: %w", err)
+	}
+	told := false
+	err = wait.Until(ctx, "the other run to learn the baseline", time.Second, func(context.Context) (bool, error) {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			if !told {
+				waiting()
+				told = true
+			}
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock.Close, nil
+}
+
+// writeWhole writes a file of the cache so that it is there whole or not at all, also after a power cut of the host. Its writer
+// holds a lock: what another one left half-written goes.
+func writeWhole(file string, content []byte) (err error) {
+	temporary, err := os.Create(file + ".new")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(temporary.Name()))
+		}
+	}()
+	_, err = temporary.Write(content)
+	err = errors.Join(err, temporary.Sync(), temporary.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), file)
+}
