@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"github.com/patchlab/patchlab/harness/mirror"
 	"github.com/patchlab/patchlab/harness/patch"
 	"github.com/patchlab/patchlab/harness/patch/proxy"
-	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/verdict"
@@ -157,35 +155,21 @@ func (r *run) serveProxy(ctx context.Context, c *clone) (address string, stop fu
 	return listener.Addr().String(), stop, nil
 }
 
-// install runs the job, which outlives the connection: after a cut it is followed further, never started twice.
+// install runs the job that applies the increment, and keeps its output.
 func (r *run) install(ctx context.Context, c *clone, job patch.Job, p *phase) (code int, output []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.bounds.Apply)
 	defer cancel()
-	name := jobName(job.Name)
-	if err := c.conn.Put(ctx, probe.JobPath(name), 0o700, strings.NewReader(job.Script)); err != nil {
-		return 0, nil, fmt.Errorf("handing over the job: %w", err)
-	}
-	var log bytes.Buffer
 	_, err = p.step("install", func() error {
-		for {
-			code, err = probe.RunJob(ctx, c.conn, name, int64(log.Len()), &log)
-			if err == nil || !errors.Is(err, guest.ErrLost) || ctx.Err() != nil {
-				return err
-			}
-			p.note("the connection was lost while the increment installs; connecting again")
-			if err := r.reconnect(ctx, c, p); err != nil {
-				return err
-			}
-		}
+		code, output, err = r.runJob(ctx, c, p, guestJob{name: jobName(job.Name), script: job.Script, bound: r.bounds.Apply})
+		return err
 	})
-	file := filepath.Join(rundir.Apply, job.Name+".log")
-	if writeErr := r.dir.Write(file, log.Bytes()); writeErr != nil {
+	if writeErr := r.dir.Write(filepath.Join(rundir.Apply, job.Name+".log"), output); writeErr != nil {
 		err = errors.Join(err, writeErr)
 	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("applying increment %s: %w", job.Name, err)
 	}
-	return code, log.Bytes(), nil
+	return code, output, nil
 }
 
 // jobName makes an increment's name a word that may be part of a unit's name.

@@ -249,11 +249,13 @@ func (c *clone) settle(ctx context.Context) (probe.Settled, error) {
 // restart asks the guest to reboot and waits until another boot of it answers. The proof is the boot id.
 func (c *clone) restart(ctx context.Context, bound time.Duration) error {
 	before := c.bootID
-	// The answer may be lost with the connection: what counts is the boot id.
+	// The answer may be lost with the connection, or the request: what counts is the boot id.
 	command := guest.Command{Line: "systemctl reboot"}
-	if result, err := c.conn.Run(ctx, command); err == nil && result.ExitCode != 0 {
+	result, err := c.conn.Run(ctx, command)
+	if err == nil && result.ExitCode != 0 {
 		return fmt.Errorf("asking the guest to reboot: %w", result.Err(command))
 	}
+	asked := err == nil
 	_ = c.conn.Close() // it dies with the boot
 	c.conn = nil
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, &noAnswerError{bound: bound})
@@ -265,6 +267,10 @@ func (c *clone) restart(ctx context.Context, bound time.Duration) error {
 		id, err := probe.BootID(ctx, c.conn)
 		if err == nil && id != before {
 			return true, nil
+		}
+		if err == nil && !asked {
+			_, err = c.conn.Run(ctx, command) // one that is on its way down already may refuse
+			asked = err == nil
 		}
 		_ = c.conn.Close() // the old boot still answers
 		c.conn = nil

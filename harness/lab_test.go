@@ -247,7 +247,6 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	s.guest.OnPrefix("test -x /run/patchlab/probe-", guesttest.Says(""))
 	s.guest.OnPrefix("journalctl --boot", guesttest.Says("[    1.0] systemd[1]: Started nginx.service.\n"))
 	s.guest.OnPrefix("rm -rf -- ", guesttest.Says(""))
-	s.guest.OnPrefix("systemctl restart", s.reply(func() string { l.onRestart(s); return "" }))
 	s.guest.On("systemctl reboot", s.reply(s.reboot))
 	s.guest.OnPrefix("PATCHLAB_KEY=", s.reply(func() string { s.cleared = true; return "" }))
 	s.guest.On("systemctl poweroff", s.reply(func() string {
@@ -286,13 +285,22 @@ func (s *server) bootID() string {
 	return strings.TrimSpace(string(file.Content))
 }
 
-// job applies an increment once; asked again, it only tells the exit code, as the real one does.
-func (s *server) job(context.Context, guest.Command) guest.Result {
-	for name, apply := range s.lab.onApply {
-		if _, staged := s.guest.File(probe.JobPath(name)); staged && !s.done[name] {
-			s.done[name], s.patched = true, true
-			apply(s)
+// job applies an increment or restarts once; asked again, it only tells the exit code, as the real one does.
+func (s *server) job(_ context.Context, command guest.Command) guest.Result {
+	name := strings.Fields(command.Line)[3] // PROBE job run NAME --offset N
+	_, staged := s.guest.File(probe.JobPath(name))
+	again := !staged || s.done[name]
+	s.done[name] = true
+	apply := s.lab.onApply[name]
+	switch {
+	case strings.HasPrefix(name, "Restart-"):
+		if !again {
+			s.lab.onRestart(s)
 		}
+		return guest.Result{}
+	case apply != nil && !again:
+		s.patched = true
+		apply(s)
 	}
 	return guest.Result{ExitCode: s.lab.exitCode, Stdout: []byte(cmp.Or(s.lab.output, "applied\n"))}
 }

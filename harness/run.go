@@ -47,6 +47,7 @@ type run struct {
 	mark      int64                        // where the console's lines of the last reboot begin
 	locked    []string                     // what was staged, with digests
 	lockedOut bool                         // that ssh does not answer has been told
+	restarts  int                          // jobs that restarted something
 	built     map[string]map[string]string // packages made of sources: increment -> entry -> file
 
 	end    verdict.End

@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/fact"
-	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/judge"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/restart"
+	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
@@ -65,16 +66,18 @@ func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan
 	}
 	p.note("restarting %s", strings.Join(names, " "))
 	_, err := p.step("restart", func() error {
-		result, err := r.restartCommand(ctx, c, p, plan.Command())
+		output, err := r.restartCommand(ctx, c, p, plan.Command())
+		file := filepath.Join(rundir.Apply, increment.Name+".restart.log")
+		err = errors.Join(err, r.dir.Write(file, output))
 		if err != nil {
 			return fmt.Errorf("restarting %s: %w", strings.Join(names, ", "), err)
 		}
 		r.judge.Restarted(names...)
-		for _, unit := range restart.Failed(string(result.Stdout)) {
+		for _, unit := range restart.Failed(string(output)) {
 			r.judge.Add(withRemedy(verdict.Finding{
 				ID: "PL603", Severity: verdict.Error, Phase: "settle", Increment: increment.Name,
 				Subject: fact.Key{Kind: fact.KindUnit, Name: unit}, Title: "restarting " + unit + " failed",
-				Evidence: []verdict.Evidence{{File: "commands.log", Lines: tail(result.Stderr, 5)}},
+				Evidence: []verdict.Evidence{{File: file, Lines: tail(output, 5)}},
 			}))
 		}
 		err = r.overCut(ctx, c, p, func() error {
@@ -87,16 +90,13 @@ func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan
 	return err
 }
 
-// restartCommand survives that the restart of a network or ssh service cuts the connection: it connects anew, over ssh or
-// out of band, and what the restart did shows in the facts.
-func (r *run) restartCommand(ctx context.Context, c *clone, p *phase, line string) (guest.Result, error) {
-	bounded, cancel := context.WithTimeout(ctx, r.bounds.Command)
-	defer cancel()
-	result, err := c.conn.Run(bounded, guest.Command{Line: line})
-	if errors.Is(err, guest.ErrLost) && ctx.Err() == nil {
-		return guest.Result{}, r.reconnect(ctx, c, p)
-	}
-	return result, err
+// restartCommand runs the restarts as a job: that of a network or ssh service may cut the connection, and what was not restarted
+// because of a cut would be blamed on the patch.
+func (r *run) restartCommand(ctx context.Context, c *clone, p *phase, line string) (output []byte, err error) {
+	r.restarts++
+	name := fmt.Sprintf("Restart-%d", r.restarts) // no increment has capitals
+	_, output, err = r.runJob(ctx, c, p, guestJob{name: name, script: "#!/bin/sh\n" + line + "\n", bound: r.bounds.Command})
+	return output, err
 }
 
 // advise records what has to be restarted, also when the scenario forbids it.
