@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/guest/keptguest"
 	"github.com/patchlab/patchlab/harness/guest/sshguest"
+	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/sshclient"
 )
@@ -108,6 +111,9 @@ func (e *environment) reachKept(ctx context.Context, dir string) (guest.Conn, er
 	if err != nil {
 		return nil, err
 	}
+	if machine, other := libvirt.Reaches(e.Connect); other {
+		return e.reachKeptOn(ctx, machine, dir, config)
+	}
 	// QEMU listens as long as the guest's domain lives, also while the guest boots.
 	probing, err := new(net.Dialer).DialContext(ctx, "tcp", config.Address)
 	if errors.Is(err, syscall.ECONNREFUSED) {
@@ -117,7 +123,11 @@ func (e *environment) reachKept(ctx context.Context, dir string) (guest.Conn, er
 	if err != nil {
 		return nil, fmt.Errorf("reaching the guest that run %s has kept: %w", filepath.Base(dir), err)
 	}
-	_ = probing.Close()              // it was only a question
+	_ = probing.Close() // it was only a question
+	return awaitKept(ctx, dir, config)
+}
+
+func awaitKept(ctx context.Context, dir string, config sshguest.Config) (guest.Conn, error) {
 	config.BannerWait = keptPatience // it has booted: another attempt would only ask more of a guest that is busy
 	ctx, cancel := context.WithTimeoutCause(ctx, keptPatience, fmt.Errorf("the guest does not answer within %s", keptPatience))
 	defer cancel()
@@ -131,4 +141,51 @@ func (e *environment) reachKept(ctx context.Context, dir string) (guest.Conn, er
 // notKept says why there is no guest to reach.
 func notKept(dir string) string {
 	return fmt.Sprintf("run %s has kept no guest: keep one with `patchlab run --keep`", filepath.Base(dir))
+}
+
+// tunnelled is a connection to a guest on another machine. The way there is given up with it.
+type tunnelled struct {
+	*sshguest.Conn
+	way *libvirt.Driver
+}
+
+func (t tunnelled) Close() error { return errors.Join(t.Conn.Close(), t.way.Close()) }
+
+// reachKeptOn reaches a guest on another machine. The port that the run had for it ended with the run, so that its libvirt is
+// asked anew.
+func (e *environment) reachKeptOn(ctx context.Context, machine, dir string, config sshguest.Config) (_ guest.Conn, err error) {
+	act := fmt.Sprintf("reaching the guest that run %s has kept on %s", filepath.Base(dir), machine)
+	driver, err := libvirt.Connect(ctx, libvirt.Options{URI: e.Connect})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", act, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, driver.Close())
+		}
+	}()
+	all, err := driver.Domains(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", act, err)
+	}
+	i := slices.IndexFunc(all, func(o hypervisor.Owned) bool { return o.RunDir == dir && o.State == hypervisor.StateRunning })
+	if i < 0 {
+		return nil, fmt.Errorf("%s: no domain of it runs there; `patchlab gc --kept` clears up what is left of it", act)
+	}
+	domain, err := driver.Lookup(ctx, all[i].Name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", act, err)
+	}
+	if config.Address, err = domain.Address(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", act, err)
+	}
+	conn, err := awaitKept(ctx, dir, config)
+	if err != nil {
+		return nil, err
+	}
+	direct, ok := conn.(*sshguest.Conn)
+	if !ok {
+		return nil, fmt.Errorf("%s: an unknown kind of connection", act)
+	}
+	return tunnelled{direct, driver}, nil
 }
