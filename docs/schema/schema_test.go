@@ -80,7 +80,7 @@ func enumerations() map[string][]any {
 // required are the keys without which a file is refused, by type.
 var required = map[string][]string{
 	"Scenario":  {"schema", "name", "image", "increments"},
-	"Manifest":  {"schema", "name", "distribution", "release"},
+	"Manifest":  {"schema", "name"},
 	"File":      {"from", "to"},
 	"APT":       {"suite"},
 	"HTTP":      {"url"},
@@ -151,6 +151,9 @@ func finish(name string, s *jsonschema.Schema) {
 			least := uint64(1)
 			property.MinItems = &least
 		}
+	}
+	if name == "Manifest" { // what it is made of may come from its base
+		s.AnyOf = []*jsonschema.Schema{{Required: []string{"base"}}, {Required: []string{"distribution", "release"}}}
 	}
 	if name == "Expect" {
 		one := uint64(1)
