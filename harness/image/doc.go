@@ -17,6 +17,18 @@
 // kernel handed over starts there as well; the firmware's variables begin empty, and those of the second boot, in which the
 // firmware has found the loader, become the image's.
 //
+// # How a disk from elsewhere becomes one
+//
+// A qcow2 file is copied, looked at (its header before any program of QEMU's opens it: it could name other files of the
+// host), checked and flattened. Its guest is then booted with every way in at hand, see [Way], and the first that it takes is kept
+// in [Access]. That boot becomes part of the image: what a guest does only once is not done by each clone anew; patchlab's key
+// is taken out again, and so are the stamps of the timers. A second boot, on an overlay that is thrown away and reached the way every
+// clone will be, tells what the guest is like and what runs on it will miss ([Imported.Lacks]).
+//
+// cloud-init takes a machine without its CD, or under another instance id, for a new one: host keys, users and package sources
+// would be set up anew. So every clone of an image whose cloud-init has taken the seed brings a seed with the same id, on
+// which only the key differs. The key is written by bootcmd, which unlike the rest runs at every boot.
+//
 // # What a guest is like
 //
 // It is Debian as Debian has it, timers and man-db included, but for these differences:
