@@ -45,8 +45,8 @@ func (r *run) reconnect(ctx context.Context, c *clone, p *phase) error {
 }
 
 // goOutOfBand goes on over the guest agent where ssh has failed, and tells why it has: as a finding when the guest shows that
-// it is the patch's doing, else as the lab's error. Where no agent answers either, the error is the cause as it came. The boot
-// named before is one that was to end.
+// it is the patch's doing, else as the lab's fault, with which the run ends once the facts at hand are judged. Where no agent
+// answers either, the error is the cause as it came. The boot named before is one that was to end.
 func (r *run) goOutOfBand(ctx context.Context, c *clone, p *phase, before string, cause error) error {
 	if !r.isLockedOut(ctx, c, cause) {
 		return cause
@@ -64,14 +64,15 @@ func (r *run) goOutOfBand(ctx context.Context, c *clone, p *phase, before string
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	if l.ours {
-		// Not %w: nobody may take it for the guest's silence.
-		return errors.Join(fmt.Errorf("ssh does not reach the guest (%v), and the guest is not to blame: it answers over its "+
-			"agent, and %s; see %s", cause, l.reason, file), conn.Close())
-	}
 	p.note("no ssh: going on over the QEMU guest agent; %s", l.reason)
 	c.conn, c.outOfBand = conn, true
-	r.tellLockout(c, p, l, now, verdict.Evidence{File: file, Lines: lines})
+	if l.ours {
+		// Not %w: nobody may take it for the guest's silence.
+		r.labFault = fmt.Errorf("ssh does not reach the guest (%v), and the guest is not to blame: it answers over its "+
+			"agent, and %s; see %s", cause, l.reason, file)
+	} else {
+		r.tellLockout(c, p, l, now, verdict.Evidence{File: file, Lines: lines})
+	}
 	return probe.Install(ctx, conn)
 }
 

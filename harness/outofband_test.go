@@ -66,7 +66,7 @@ func (s *server) scriptReach() {
 	s.guest.On("cat /proc/sys/kernel/random/boot_id; systemctl is-system-running", s.reply(func() string {
 		return s.bootID() + "\nrunning\n"
 	}))
-	s.guest.OnPrefix("word=$(timeout", s.reply(func() string {
+	s.guest.OnPrefix("set -- $(ip -4", s.reply(func() string {
 		return cmp.Or(s.greeting, "greets") + "\n" + cmp.Or(s.network, network)
 	}))
 	s.guest.OnPrefix("exec 2>&1\necho '== sshd -t'", guesttest.Says(
@@ -268,6 +268,22 @@ func TestAnUnpatchedGuestWithoutSSHIsTheLabsAndSoonTold(t *testing.T) {
 		}
 		if took := time.Since(began); took > 5*time.Minute {
 			t.Errorf("the run took %v", took)
+		}
+	})
+}
+
+// TestTheLabsFaultHidesNoDamage holds that what the facts show counts, though the lab cannot reach the guest over ssh.
+func TestTheLabsFaultHidesNoDamage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.onApply["bad"] = func(s *server) { s.agent = true; s.upgrade("nginx:amd64", "2") }
+		lab.rebootsInto(func(s *server) { s.lockedUp = true; s.set("nginx.service", "active", "inactive") })
+		result := lab.run(scripted("bad"))
+		if diff := gocmp.Diff([]string{"PL101 reboot bad nginx.service"}, ids(result)); diff != "" {
+			t.Errorf("findings (-want +got):\n%s", diff)
+		}
+		if result.Outcome != verdict.Regression || !strings.Contains(result.Reason, "the guest is not to blame") {
+			t.Errorf("outcome %s (%s)", result.Outcome, result.Reason)
 		}
 	})
 }

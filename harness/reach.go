@@ -14,7 +14,7 @@ import (
 
 // reach is how a guest can be reached, as far as it can say itself: by it is told whose fault it is that ssh does not answer.
 type reach struct {
-	SSH     greeting `json:"ssh"`     // of its own port 22
+	SSH     greeting `json:"ssh"`     // of its own port 22, at its address on the network if it has one
 	Network []string `json:"network"` // its links, IPv4 addresses, routes and packet filters, as it shows them
 }
 
@@ -29,8 +29,9 @@ const (
 )
 
 // reachScript prints a greeting, then the network. Packet counters are left out, and IPv6, whose addresses come late and go: the
-// lab's way in is IPv4.
-const reachScript = `word=$(timeout 10 bash -c 'exec 3<>/dev/tcp/127.0.0.1/22 && head -c 4 <&3' 2>/dev/null)
+// lab's way in is IPv4. An sshd that listens on the loopback alone greets nobody.
+const reachScript = `set -- $(ip -4 -o address show scope global 2>/dev/null); address=${4%/*}
+word=$(timeout 10 bash -c "exec 3<>/dev/tcp/${address:-127.0.0.1}/22"' && head -c 4 <&3' 2>/dev/null)
 case $?$word in *SSH-) echo greets ;; 126|127) echo unknown ;; *) echo silent ;; esac
 { ip -brief link; ip -4 -brief address; ip -4 route; nft -s list ruleset; iptables-save | sed '/^#/d; s/ \[[0-9:]*\]$//'; } 2>/dev/null
 exit 0`
@@ -74,8 +75,8 @@ type lockout struct {
 	moved  bool // the network is not as before
 }
 
-// whose decides by proof. The patch is blamed only if something in the guest is not as it was without the patch, or if its sshd
-// itself said no; a guest that is fine in its own eyes is one that the lab does not reach.
+// whose decides by proof. The patch is blamed for the silence only if something about the guest's reach is not as it was without
+// the patch, or if its sshd itself said no; a guest that is fine in its own eyes is one that the lab does not reach.
 func whose(before, now reach, cause error) lockout {
 	l := lockout{moved: len(before.Network) > 0 && !slices.Equal(before.Network, now.Network)}
 	refused, isRefused := errors.AsType[*refusedError](cause)

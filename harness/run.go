@@ -48,6 +48,7 @@ type run struct {
 	locked    []string                     // what was staged, with digests
 	lockedOut bool                         // that ssh does not answer has been told
 	restarts  int                          // jobs that restarted something
+	labFault  error                        // that ends the run once the facts at hand are judged
 	built     map[string]map[string]string // packages made of sources: increment -> entry -> file
 
 	end    verdict.End
@@ -162,6 +163,9 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 		if err := r.settle(ctx, c, increment); err != nil {
 			return err
 		}
+		if r.labFault != nil {
+			return r.labFault // now, for settling heals what applying may break
+		}
 		if c.outOfBand {
 			// Nobody could apply the others: does a reboot help?
 			for _, left := range r.scenario.Increments[i+1:] {
@@ -179,8 +183,8 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 		if err := r.reboot(ctx, c, mode); err != nil || r.end.BootFailed {
 			return err
 		}
-		if c.conn == nil {
-			return nil // it settled, but there is no way in: told as a finding
+		if c.conn == nil || r.labFault != nil {
+			return r.labFault // it settled, but there is no way in; told as a finding if it is the guest's doing
 		}
 		if err := r.compare(ctx, c, "reboot", string(mode)); err != nil || c.outOfBand {
 			return err
