@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,15 +60,14 @@ func (l *lab) running() []*server {
 	return on
 }
 
-// everywhere are the faults that may come at any moment.
-func everywhere() []struct {
+// suddenFault may come at any moment.
+type suddenFault struct {
 	name   string
 	strike func(*lab)
-} {
-	return []struct {
-		name   string
-		strike func(*lab)
-	}{
+}
+
+func suddenFaults() []suddenFault {
+	return []suddenFault{
 		{"QEMU is killed", func(l *lab) {
 			for _, s := range l.running() {
 				s.kill()
@@ -90,7 +91,7 @@ func everywhere() []struct {
 }
 
 func TestAFaultOfTheLabAtAnyMomentIsNotThePatchs(t *testing.T) {
-	for _, fault := range everywhere() {
+	for _, fault := range suddenFaults() {
 		for _, m := range moments() {
 			t.Run(fault.name+"/"+m.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -128,22 +129,19 @@ func requireNobodyBlamed(t *testing.T, result report.Result, err error) {
 	}
 }
 
-// faults are those that have their own place.
-func faults() []struct {
+// localFault has its own place.
+type localFault struct {
 	name    string
 	arrange func(*blow)
 	want    verdict.Outcome
 	reason  string // part of it
-} {
+}
+
+func localFaults() []localFault {
 	refuses := func(op fake.Op, why string) func(*blow) {
 		return func(b *blow) { b.lab.driver.FailNext(op, errors.New(why)) }
 	}
-	return []struct {
-		name    string
-		arrange func(*blow)
-		want    verdict.Outcome
-		reason  string
-	}{
+	return []localFault{
 		{"there is no hypervisor", func(b *blow) { b.lab.noHost = errors.New("libvirtd is not installed"); b.shared = b.lab.lab() }, verdict.Testbed, "libvirtd is not installed"},
 		{"the hypervisor does not tell its version", refuses(fake.Version, "the connection was closed"), verdict.Testbed, "asking for the hypervisor's version"},
 		{"there is no room for an overlay", refuses(fake.Define, "no space left on device"), verdict.Testbed, "no space left on device"},
@@ -274,7 +272,7 @@ func (b *blow) clock(jump time.Duration) {
 func (b *blow) jump(by time.Duration) { b.offset += by }
 
 func TestAFaultOfTheLabEndsAsOne(t *testing.T) {
-	for _, f := range faults() {
+	for _, f := range localFaults() {
 		t.Run(f.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lab := newLab(t)
@@ -316,14 +314,19 @@ func TestARunDirectoryThatCannotBeMadeIsTheLabsFault(t *testing.T) {
 	}
 }
 
-func TestADamagedBaselineIsLearnedAgain(t *testing.T) {
-	for name, damage := range map[string]func([]byte) []byte{
-		"it is cut off": func(content []byte) []byte { return content[:len(content)/2] },
-		"it is empty":   func([]byte) []byte { return nil },
-		"a word of a fact is another": func(content []byte) []byte {
+// damages are what may have become of a cached baseline.
+func damages() map[string]func([]byte) []byte {
+	return map[string]func([]byte) []byte{
+		"the cached baseline is cut off": func(content []byte) []byte { return content[:len(content)/2] },
+		"the cached baseline is empty":   func([]byte) []byte { return nil },
+		"a word of the cached baseline is another": func(content []byte) []byte {
 			return bytes.Replace(content, []byte(`"enabled":"enabled"`), []byte(`"enabled":"disable"`), 1)
 		},
-	} {
+	}
+}
+
+func TestADamagedBaselineIsLearnedAgain(t *testing.T) {
+	for name, damage := range damages() {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lab := newLab(t)
@@ -391,4 +394,49 @@ func TestOfTwoRunsAtOnceOneLearnsTheBaseline(t *testing.T) {
 		}
 		lab.checkNothingLeft()
 	})
+}
+
+var update = flag.Bool("update", false, "write docs/faults.md")
+
+// TestEveryFaultIsListed holds docs/faults.md to the tests.
+func TestEveryFaultIsListed(t *testing.T) {
+	type row struct{ name, ends, test string }
+	var rows []row
+	for _, f := range suddenFaults() {
+		rows = append(rows, row{fmt.Sprintf("%s, at each of %d moments", f.name, len(moments())), "testbed, or pass where it does not matter", "TestAFaultOfTheLabAtAnyMomentIsNotThePatchs"})
+	}
+	for _, f := range localFaults() {
+		rows = append(rows, row{f.name, string(f.want), "TestAFaultOfTheLabEndsAsOne"})
+	}
+	for _, f := range mirrorFaults() {
+		rows = append(rows, row{f.name, string(f.want), "TestAFaultOfTheMirrorIsNotThePatchs"})
+	}
+	for _, name := range slices.Sorted(maps.Keys(damages())) {
+		rows = append(rows, row{name, "pass: it is learned again", "TestADamagedBaselineIsLearnedAgain"})
+	}
+	rows = append(rows,
+		row{"the run directory cannot be made", "testbed", "TestARunDirectoryThatCannotBeMadeIsTheLabsFault"},
+		row{"several first runs of one image at once", "pass: one learns the baseline, the others wait", "TestOfTwoRunsAtOnceOneLearnsTheBaseline"})
+	var table strings.Builder
+	for i, r := range rows {
+		fmt.Fprintf(&table, "| %d | %s | %s | %s |\n", i+1, r.name, r.ends, r.test)
+	}
+	const file, begin = "../docs/faults.md", "| --- | --- | --- | --- |\n"
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, found := strings.Cut(string(content), begin)
+	_, after, _ := strings.Cut(rest, "\n\n")
+	want := head + begin + table.String() + "\n" + after
+	switch {
+	case !found:
+		t.Errorf("%s has no table", file)
+	case *update:
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	case want != string(content):
+		t.Errorf("%s lists other faults than are tested: go test ./harness -run TestEveryFaultIsListed -update", file)
+	}
 }
