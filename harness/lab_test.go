@@ -421,15 +421,3 @@ func (s *suites) Run(_ context.Context, h handoff.Handoff, _ guest.Conn, evidenc
 	}
 	return suite.Report{Specs: []suite.Spec{spec}, Passed: 1}, s.err
 }
-
-// stopAt calls stop when a step begins.
-type stopAt struct {
-	step string
-	stop func()
-}
-
-func (s stopAt) Emit(e progress.Event) {
-	if e.Kind == progress.Start && e.Step == s.step {
-		s.stop()
-	}
-}

@@ -62,10 +62,13 @@ type reply struct {
 	Code      string `json:"code,omitempty"` // which of the errors in sentinels it wraps
 }
 
+// codeLost is the code of [guest.ErrLost].
+const codeLost = "lost"
+
 // sentinels are the errors that callers decide by, and that must survive the socket.
 func sentinels() map[string]error {
 	return map[string]error{
-		"lost": guest.ErrLost, "not-exist": fs.ErrNotExist, "permission": fs.ErrPermission, "exist": fs.ErrExist,
+		codeLost: guest.ErrLost, "not-exist": fs.ErrNotExist, "permission": fs.ErrPermission, "exist": fs.ErrExist,
 	}
 }
 

@@ -72,7 +72,11 @@ func serveOne(ctx context.Context, client net.Conn, conn guest.Conn) {
 		in.receive(from) // until the client is gone
 		cancel()
 	}()
-	_ = out.reply(serve(ctx, req, conn, in, out))
+	r := serve(ctx, req, conn, in, out)
+	if ctx.Err() != nil && r.Error != "" {
+		r.Code = codeLost // the end of serving broke it off: that says nothing about the guest
+	}
+	_ = out.reply(r)
 }
 
 func readRequest(from *bufio.Reader) (request, error) {
