@@ -13,7 +13,7 @@ import (
 
 // piece is how much of a file is looked at at a time, in bytes: no guest may fill the host's memory. A secret that lies on the
 // border of two pieces may stay.
-const piece = 4 << 20
+const piece = 1 << 20
 
 // HideFile hides the secrets in a file of evidence that somebody else has written. The file is replaced only when there is
 // something to hide; one that does not exist has none.

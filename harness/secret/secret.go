@@ -14,9 +14,10 @@ const Hidden = "[hidden]"
 
 // rule replaces what an expression finds.
 type rule struct {
-	// signs are lower-case words of which the text must have one: most texts have none, and the search for a word is fifty
-	// times faster than the expression.
+	// signs are lower-case words of which a line must have one: most have none, and the search for a word is fifty times
+	// faster than the expression.
 	signs []string
+	spans bool // over several lines
 	find  *regexp.Regexp
 	with  string
 	// named is for an expression whose first group is what stands before the secret: its quotes stay, for JSON, and so does
@@ -41,14 +42,14 @@ func NewHider() *Hider {
 	expression := regexp.MustCompile
 	return &Hider{rules: []rule{
 		{
-			signs: []string{"private key"},
-			find:  expression(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)`),
-			with:  "[private key hidden]",
+			signs: []string{"private key"}, spans: true,
+			find: expression(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)`),
+			with: "[private key hidden]",
 		},
 		{ // a key whose beginning is not in the text: a diff shows a few lines around a change
-			signs: []string{"private key"},
-			find:  expression(`(?:[ +-]?[A-Za-z0-9+/=]{16,}(?:\\n|\r?\n))+[ +-]?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----`),
-			with:  "[private key hidden]",
+			signs: []string{"private key"}, spans: true,
+			find: expression(`(?:[ +-]?[A-Za-z0-9+/=]{16,}(?:\\n|\r?\n))+[ +-]?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----`),
+			with: "[private key hidden]",
 		},
 		{ // crypt(5)
 			signs: []string{"$"},
@@ -111,18 +112,45 @@ func NewHider() *Hider {
 
 // Hide returns the text with its secrets hidden. What it has hidden once it leaves alone.
 func (h *Hider) Hide(text string) string {
-	lower := strings.ToLower(text)
+	small := lower(text)
 	for _, r := range h.rules {
-		if r.applies(lower) {
-			text = r.apply(text)
+		if !r.applies(small) {
+			continue
 		}
+		if r.spans {
+			text = r.apply(text)
+		} else {
+			text = r.applyByLine(text)
+		}
+		small = lower(text)
 	}
 	return text
 }
 
-func (r rule) applies(lower string) bool {
+// lower is for the search of signs, which are ASCII.
+func lower(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, text)
+}
+
+func (r rule) applyByLine(text string) string {
+	var hidden strings.Builder
+	for line := range strings.Lines(text) {
+		if r.applies(lower(line)) {
+			line = r.apply(line)
+		}
+		hidden.WriteString(line)
+	}
+	return hidden.String()
+}
+
+func (r rule) applies(small string) bool {
 	for _, sign := range r.signs {
-		if strings.Contains(lower, sign) {
+		if strings.Contains(small, sign) {
 			return true
 		}
 	}

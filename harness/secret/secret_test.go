@@ -82,7 +82,7 @@ func TestAFileIsReplacedOnlyWhenThereIsSomethingToHide(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "console.log")
 	for content, want := range map[string]string{
 		"nothing\n": "nothing\n",
-		"token=Hunter2\n" + strings.Repeat("x\n", 5<<19): "token=[hidden]\n" + strings.Repeat("x\n", 5<<19),
+		"token=Hunter2\n" + strings.Repeat("x\n", 3<<18): "token=[hidden]\n" + strings.Repeat("x\n", 3<<18),
 	} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
