@@ -23,6 +23,7 @@ type phase struct {
 	increment string // "" where it is about none
 	name      string // both, as told
 	steps     map[string]float64
+	restarted []string // units
 }
 
 // phase times a step of the run and tells those who watch.
@@ -36,7 +37,9 @@ func (r *run) phase(name, increment string, do func(*phase) error) error {
 	r.emit(progress.Start, title, "", 0)
 	err := do(p)
 	elapsed := r.lab.Now().Sub(started)
-	entry := report.Phase{Name: name, Increment: increment, Seconds: seconds(elapsed), Status: "done", Steps: p.steps}
+	entry := report.Phase{
+		Name: name, Increment: increment, Seconds: seconds(elapsed), Status: "done", Steps: p.steps, Restarted: p.restarted,
+	}
 	switch {
 	case err != nil:
 		entry.Status = "failed"

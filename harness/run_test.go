@@ -126,6 +126,10 @@ func TestStaleProcessesAreRestartedAndLookedAtAgain(t *testing.T) {
 		if diff := cmp.Diff(want, result.Advice.Restart); diff != "" {
 			t.Errorf("advice (-want +got):\n%s", diff)
 		}
+		settled := slices.IndexFunc(result.Phases, func(p report.Phase) bool { return p.Name == "settle" })
+		if diff := cmp.Diff([]string{"nginx.service"}, result.Phases[settled].Restarted); diff != "" {
+			t.Errorf("restarted in the phase (-want +got):\n%s", diff)
+		}
 	})
 }
 

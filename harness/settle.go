@@ -73,6 +73,7 @@ func (r *run) restart(ctx context.Context, c *clone, p *phase, plan restart.Plan
 			return fmt.Errorf("restarting %s: %w", strings.Join(names, ", "), err)
 		}
 		r.judge.Restarted(names...)
+		p.restarted = names
 		for _, unit := range restart.Failed(string(output)) {
 			r.judge.Add(withRemedy(verdict.Finding{
 				ID: "PL603", Severity: verdict.Error, Phase: "settle", Increment: increment.Name,

@@ -152,7 +152,7 @@ func (s *Swept) undefine(ctx context.Context, orphans []orphan) error {
 func (s *Swept) removeFiles(dir *rundir.Dir) error {
 	leftovers := []string{dir.File(rundir.Kept), dir.File(rundir.Key)}
 	// Half-written files, see [rundir.Dir.Write], and what belongs to clones that the driver did not come to know.
-	for _, pattern := range []string{"*.new", "*/*.new", "*" + rundir.DiskExt, "*" + rundir.VariablesExt, "*" + rundir.SeedExt} {
+	for _, pattern := range []string{"*.new", "*/*.new", "*" + rundir.DiskExt, "*" + rundir.VariablesExt, "*" + rundir.SeedExt, rundir.HandPackages + "/*/*"} {
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir.Path), pattern))
 		if err != nil {
 			return fmt.Errorf("looking for what a dead run left in %s: %w", dir.Path, err)

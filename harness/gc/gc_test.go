@@ -135,9 +135,13 @@ func TestADiskThatNoDriverKnowsGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	packages := dead.File(rundir.HandPackages, "openssl")
+	if err := os.MkdirAll(packages, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	half := []string{
-		dead.File("baseline.fd"), dead.File("baseline.qcow2"), dead.File(rundir.Overlay), dead.File(rundir.Facts, "baseline.json.new"),
-		dead.File("seed-run.iso"),
+		dead.File("baseline.fd"), dead.File("baseline.qcow2"), filepath.Join(packages, "a.deb"), dead.File(rundir.Overlay),
+		dead.File(rundir.Facts, "baseline.json.new"), dead.File("seed-run.iso"),
 	}
 	for _, file := range half {
 		write(t, file)

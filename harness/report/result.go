@@ -113,6 +113,8 @@ type Phase struct {
 	Status    string  `json:"status"` // done, failed, skipped, cached
 	// Steps splits the seconds: boot (waiting for the guest), capture (reading facts), suites, ...
 	Steps map[string]float64 `json:"steps,omitempty"`
+	// Restarted are the units that the phase restarted, in this order.
+	Restarted []string `json:"restarted,omitempty"`
 }
 
 // Counts of what was compared, and of drifts by class. Volatile drifts are not counted: how many there are is chance, and a

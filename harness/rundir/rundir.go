@@ -33,11 +33,13 @@ const (
 	Journal    = "journal"     // directory: PHASE.log, the guest's journal where something was found
 	OutOfBand  = "out-of-band" // directory: PHASE.log, what the agent told of a guest that ssh does not reach
 	Diffs      = "diffs"       // directory: text diffs of changed files
-	Overlay    = "disk.qcow2"
-	Kept       = "kept.json"     // how to reach the guest that --keep left running; gc leaves such a run alone
-	Key        = "key.pem"       // and with which key
-	Handoffs   = ".handoff.json" // the end of the names of what suites are handed: facts
-	lockFile   = "lock"
+	// HandPackages is a directory, INCREMENT/FILE: packages that a bench installs by hand, while it does. They are no evidence.
+	HandPackages = "by-hand-packages"
+	Overlay      = "disk.qcow2"
+	Kept         = "kept.json"     // how to reach the guest that --keep left running; gc leaves such a run alone
+	Key          = "key.pem"       // and with which key
+	Handoffs     = ".handoff.json" // the end of the names of what suites are handed: facts
+	lockFile     = "lock"
 )
 
 // What the names of a guest's disk, its EFI variables and its seed end with. They are no evidence, and go with the domain.

@@ -30,11 +30,13 @@ const (
 // netdev is the id of the guest's network in QEMU.
 const netdev = "patchlab0"
 
-// translationCache bounds what emulation keeps of translated code. QEMU's own choice, 1 GiB, doubles the time of a reboot:
+// TranslationCacheMiB bounds what emulation keeps of translated code. QEMU's own choice, 1 GiB, doubles the time of a reboot:
 // the next kernel is unpacked over pages whose translations are dropped one by one (131 s against 68 s from the request to
 // ssh, and 1,570 against 425 MB of memory, measured with QEMU 7.2; docs/decisions/0003).
+const TranslationCacheMiB = 64
+
 func translationCache() *libvirtxml.DomainFeatureTCG {
-	return &libvirtxml.DomainFeatureTCG{TBCache: &libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: 64}}
+	return &libvirtxml.DomainFeatureTCG{TBCache: &libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: TranslationCacheMiB}}
 }
 
 // domainXML renders a spec that [check] has accepted, with the paths that QEMU sees.

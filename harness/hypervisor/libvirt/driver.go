@@ -62,6 +62,7 @@ func named(owner *Owner) *Owner {
 
 // Driver makes domains with one libvirt.
 type Driver struct {
+	uri      string
 	endpoint endpoint
 	place    place
 	guard    guard
@@ -81,7 +82,7 @@ func Connect(ctx context.Context, opts Options) (*Driver, error) {
 	if endpoint.target != nil {
 		return connectDistant(ctx, endpoint, opts)
 	}
-	d := &Driver{endpoint: endpoint, place: local{owner: opts.Owner}}
+	d := &Driver{uri: opts.URI, endpoint: endpoint, place: local{owner: opts.Owner}}
 	if d.lease, err = endpoint.dial(ctx); err != nil {
 		return nil, err
 	}
@@ -117,7 +118,7 @@ func connectDistant(ctx context.Context, endpoint endpoint, opts Options) (_ *Dr
 		endpoint.sockets = socketsIn(found.session)
 	}
 	endpoint.dialer = socketDialer(host)
-	d := &Driver{endpoint: endpoint, place: newDistant(host, found.root, opts.Tell), shell: host.Shell}
+	d := &Driver{uri: opts.URI, endpoint: endpoint, place: newDistant(host, found.root, opts.Tell), shell: host.Shell}
 	if d.lease, err = endpoint.dial(ctx); err != nil {
 		return nil, err
 	}

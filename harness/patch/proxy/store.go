@@ -51,6 +51,26 @@ func (s *store) open(path string) (*os.File, error) {
 	return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 }
 
+// CopyOut copies a file out of a proxy's cache, checked as whenever it is served. path is what a guest asked for. The error wraps
+// fs.ErrNotExist when the file is not there any more.
+func CopyOut(cacheDir, path, to string) (err error) {
+	act := "copying " + path + " from the package cache"
+	from, err := (&store{dir: cacheDir}).open(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	defer func() { _ = from.Close() }() // it was only read
+	file, err := os.Create(to)
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	_, err = io.Copy(file, from)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	return nil
+}
+
 func check(file *os.File, record string) error {
 	want, err := os.ReadFile(record)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -257,5 +259,27 @@ func TestWhatAPTFindsWrongIsForgotten(t *testing.T) {
 	}
 	if _, body, _ := l.get(t, alias+deb); body != debContent {
 		t.Errorf("got %q", body[:20])
+	}
+}
+
+func TestAFileIsCopiedOutOfTheCacheWhole(t *testing.T) {
+	t.Parallel()
+	u := newUpstream(t, serves(debContent))
+	dir := t.TempDir()
+	newLab(t, u, cached(dir)).get(t, alias+deb)
+	to := filepath.Join(t.TempDir(), "a.deb")
+	if err := proxy.CopyOut(dir, deb, to); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(to); err != nil || string(content) != debContent {
+		t.Errorf("copied %d bytes, %v", len(content), err)
+	}
+	for _, name := range stored(t, dir) {
+		if err := os.WriteFile(name, []byte("damaged"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := proxy.CopyOut(dir, deb, to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a damaged file: %v", err)
 	}
 }
