@@ -68,6 +68,7 @@ func subcommands(env *environment) []*cobra.Command {
 		newDiffCommand(env),
 		newShellCommand(env),
 		newSuiteCommand(env),
+		newBenchCommand(env),
 		newExplainCommand(env),
 		newSchemaCommand(env),
 		newManCommand(),
