@@ -51,6 +51,8 @@ func (h *hearing) ruleFile(d drift.Drift) ruling {
 		owner = h.ownerOf(d.Key)
 	}
 	switch {
+	case owner == "" && isTrust(d.Key.Name):
+		return h.ruleTrust(d)
 	case owner == "":
 		return h.ruleUnowned(d)
 	case h.ownerMoved(owner):

@@ -430,6 +430,9 @@ func TestStaleProcessesArePendingThenFaultsByPolicy(t *testing.T) {
 			var got []string
 			for _, f := range j.Findings() {
 				got = append(got, f.ID+" "+string(f.Severity))
+				if advised := strings.HasPrefix(f.Remedy, "Reboot"); advised != (f.Severity == verdict.Warning) {
+					t.Errorf("the remedy of a %s is %q", f.Severity, f.Remedy)
+				}
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)

@@ -50,6 +50,9 @@ func (h *hearing) ruleStale(d drift.Drift) ruling {
 	if unit == "init.scope" {
 		f.Remedy = "That is systemd itself, which is not restarted but executes itself anew: systemctl daemon-reexec."
 	}
+	if severity == verdict.Warning && !isSession(unit) {
+		f.Remedy = "Reboot: its restart would take others down with it, so that it was left alone."
+	}
 	if connection {
 		f.Remedy = "New connections get the new files; this one keeps the old ones until its client hangs up, and a restart of the " +
 			"socket does not end it. To end it: systemctl stop '" + unit + "'."
