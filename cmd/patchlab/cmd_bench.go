@@ -22,6 +22,7 @@ import (
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/verdict"
+	"github.com/patchlab/patchlab/harness/wait"
 )
 
 func newBenchCommand(env *environment) *cobra.Command {
@@ -187,7 +188,7 @@ func labFault(ctx context.Context, err error) error {
 func (b *overheadBench) byHand(
 	ctx context.Context, lab harness.Lab, host harness.Host, driver *libvirt.Driver, result report.Result,
 ) (times []bench.Time, err error) {
-	dir, err := rundir.Lock(result.RunDir)
+	dir, err := lockAgain(ctx, result.RunDir)
 	if err != nil {
 		return nil, err
 	}
@@ -218,6 +219,21 @@ func (b *overheadBench) byHand(
 		Bounds: lab.Timeouts.Scaled(host.Accelerator.Slowness),
 	}
 	return hand.Do(ctx)
+}
+
+// lockAgain locks the directory of a run that has just ended. The gc of another patchlab may be looking at it.
+func lockAgain(ctx context.Context, path string) (dir *rundir.Dir, err error) {
+	const patience, interval = 20 * time.Second, 50 * time.Millisecond
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, rundir.ErrLocked)
+	defer cancel()
+	err = wait.Until(ctx, "the lock of "+path, interval, func(context.Context) (bool, error) {
+		dir, err = rundir.Lock(path)
+		if errors.Is(err, rundir.ErrLocked) {
+			return false, nil
+		}
+		return true, err
+	})
+	return dir, err
 }
 
 // plainDomain describes a domain of the shape of the run's clone.

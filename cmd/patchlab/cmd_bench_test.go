@@ -5,11 +5,13 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/patchlab/patchlab/harness/bench"
 	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -139,4 +141,45 @@ func TestOnlyARunThatPassesIsComparedWith(t *testing.T) {
 	if err := passed(t.Context(), report.Result{Run: "r1", Outcome: verdict.Pass}, nil); err != nil {
 		t.Errorf("a pass: %v", err)
 	}
+}
+
+func TestALookOfGCAtTheRunIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		gc, err := rundir.Lock(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error)
+		go func() {
+			dir, err := lockAgain(t.Context(), path)
+			if err == nil {
+				err = dir.Close()
+			}
+			got <- err
+		}()
+		synctest.Wait() // it has met the lock
+		if err := gc.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestARunThatIsAliveIsNotWaitedForForever(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		live, err := rundir.Lock(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = live.Close() }()
+		if _, err := lockAgain(t.Context(), path); !errors.Is(err, rundir.ErrLocked) {
+			t.Errorf("got %v", err)
+		}
+	})
 }
