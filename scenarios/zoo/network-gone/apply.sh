@@ -1,4 +1,5 @@
 #!/bin/sh
-# The migration to predictable interface names that an upgrade guide asks for, on a machine booted with net.ifnames=0.
+# The configuration of another machine, whose card has another name. (The predictable name of this very card would do:
+# udev gives it to the card as a second one.)
 set -eu
-sed -i 's/\beth0\b/enp0s16/' /etc/network/interfaces
+sed -i 's/\beth0\b/enp3s0/' /etc/network/interfaces
