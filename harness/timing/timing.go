@@ -8,7 +8,7 @@ import "time"
 type Timeouts struct {
 	Boot     time.Duration // power on until ssh answers
 	Settle   time.Duration // ssh answers until no jobs are queued
-	Answer   time.Duration // settled, as another way into the guest says, until ssh answers
+	Answer   time.Duration // come to rest, as another way into the guest says, until ssh answers
 	Shutdown time.Duration // asked to reboot or power off until it did
 	Apply    time.Duration // one increment
 	Stage    time.Duration // fetching one increment's packages
@@ -21,7 +21,7 @@ type Timeouts struct {
 // Default returns the bounds for KVM. A lean Debian boots in 10 to 30 s there; each bound is many times what was seen.
 func Default() Timeouts {
 	return Timeouts{
-		Boot: 3 * time.Minute, Settle: time.Minute, Answer: 20 * time.Second, Shutdown: 2 * time.Minute,
+		Boot: 3 * time.Minute, Settle: time.Minute, Answer: 5 * time.Second, Shutdown: 2 * time.Minute,
 		Apply: 15 * time.Minute, Stage: 10 * time.Minute,
 		Probe: time.Minute, Command: time.Minute,
 		Driver: time.Minute, Cleanup: 2 * time.Minute,
