@@ -36,7 +36,7 @@ func TestDebian12EFI(t *testing.T) {
 		"the firmware was told of no loader": {"efibootmgr | grep -ci debian", "0"},
 		"a GPT with two partitions":          {"lsblk -no PTTYPE /dev/vda1 /dev/vda2 | tr '\\n' ' '", "gpt gpt"},
 		"updates of the loader do the same":  {"debconf-show grub-efi-amd64 2>/dev/null | grep -c 'force_efi_extra_removable: true\\|update_nvram: false'", "2"},
-		"nothing of another boot loader":     {"debconf-show grub-pc 2>/dev/null; dpkg-query -W grub-pc 2>/dev/null", ""},
+		"nothing of another boot loader":     {"debconf-show grub-pc 2>/dev/null; ls /var/lib/dpkg/info/grub-pc.* 2>/dev/null", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := run(t, conn, check.line); got != check.want {
