@@ -183,10 +183,11 @@ func (r *run) tellLockout(c *clone, p *phase, l lockout, now reach, evidence ver
 	diff := udiff.Unified("", "", strings.Join(r.known.Reach.Network, "\n")+"\n", strings.Join(now.Network, "\n")+"\n")
 	var was, is []string
 	for _, line := range changed(diff) {
+		told := strings.Join(strings.Fields(line[1:]), " ")
 		if line[0] == '-' {
-			was = append(was, line[1:])
+			was = append(was, told)
 		} else {
-			is = append(is, line[1:])
+			is = append(is, told)
 		}
 	}
 	f.ID, f.Title, f.Cause = "PL204", "the guest's network is not as it was before the patch", ""
