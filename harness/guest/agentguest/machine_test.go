@@ -43,6 +43,7 @@ func newMachine(tb testing.TB) *machine {
 		programs: map[int]*program{}, files: map[int64]*os.File{}, next: 1000, calls: map[string]int{},
 		mangle: func(_ string, answer []byte) []byte { return answer },
 	}
+	tb.TempDir() // cleaned up in reverse order: the programs end before the directories go into which they write
 	tb.Cleanup(m.reboot)
 	return m
 }
