@@ -214,7 +214,7 @@ func (b *overheadBench) byHand(
 		return nil, err
 	}
 	hand := bench.Hand{
-		Programs: b.programs, Domain: domain, Candidate: todo, Dir: dir.Path, Sink: b.sink, Now: time.Now,
+		Programs: b.programs, Domain: domain, Candidate: todo, Scenario: b.scenario.Name, Dir: dir.Path, Sink: b.sink, Now: time.Now,
 		Login:  bench.Login{PrivateKey: access.PrivateKey, HostKey: source.HostKey},
 		Bounds: lab.Timeouts.Scaled(host.Accelerator.Slowness),
 	}

@@ -36,6 +36,7 @@ type Hand struct {
 	Domain    Domain
 	Login     Login
 	Candidate Candidate
+	Scenario  string          // under which those who watch know the run
 	Dir       string          // of the run that is done again, whose lock the caller holds
 	Bounds    timing.Timeouts // scaled
 	Sink      progress.Sink
@@ -166,7 +167,7 @@ func (w *work) step(ctx context.Context, name, increment string, do func(context
 }
 
 func (w *work) emit(kind progress.Kind, step, text string, took time.Duration) {
-	w.Sink.Emit(progress.Event{Kind: kind, Run: filepath.Base(w.Dir), Step: step, Text: text, At: w.Now(), Elapsed: took})
+	w.Sink.Emit(progress.Event{Kind: kind, Run: w.Scenario, Step: step, Text: text, At: w.Now(), Elapsed: took})
 }
 
 // define makes the disk and the domain, starts it and finds out where its port 22 is.

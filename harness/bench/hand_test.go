@@ -116,6 +116,11 @@ var evidence = []string{"by-hand-console.log", "by-hand.log", "by-hand.xml"}
 
 func TestByHandEverythingIsDoneWithPlainPrograms(t *testing.T) {
 	b := newBed(t, nil)
+	b.hand.Scenario, b.hand.Sink = "web", onStart{"by hand: boot", func(run string) {
+		if run != "web" {
+			t.Errorf("those who watch see it as %q, another one than patchlab's side", run)
+		}
+	}}
 	times, err := b.hand.Do(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +230,7 @@ func TestByHandNothingIsLeftAfterCtrlC(t *testing.T) {
 			b := newBed(t, nil)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			stop := errors.New("stopped by a test")
-			b.hand.Sink = onStart{step, func() { cancel(stop) }}
+			b.hand.Sink = onStart{step, func(string) { cancel(stop) }}
 			if _, err := b.hand.Do(ctx); !errors.Is(err, stop) {
 				t.Errorf("got %v", err)
 			}
@@ -277,11 +282,11 @@ func TestWhatIsMissingIsToldWithItsPackage(t *testing.T) {
 // onStart calls something when a step begins.
 type onStart struct {
 	step string
-	call func()
+	call func(run string)
 }
 
 func (o onStart) Emit(event progress.Event) {
 	if event.Kind == progress.Start && event.Step == o.step {
-		o.call()
+		o.call(event.Run)
 	}
 }
