@@ -171,11 +171,17 @@ func self(t *testing.T) string {
 	return path
 }
 
-func newKey() (image.Key, error) {
+func newKey() (image.Key, error) { return keyFor(image.Access{}) }
+
+// keyFor makes a key for one boot.
+func keyFor(access image.Access) (image.Key, error) {
 	signer, line, _, err := sshguest.GenerateKey()
 	return image.Key{AuthorizedKey: line, Dialer: func(address, hostKey string, log io.Writer) (guest.Dialer, error) {
 		public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(hostKey))
-		return sshguest.New(sshguest.Config{Address: address, HostKey: public, Signer: signer, CommandLog: log}), err
+		user := access.Login()
+		return sshguest.New(sshguest.Config{
+			Address: address, HostKey: public, Signer: signer, User: user, Sudo: user != "root", CommandLog: log,
+		}), err
 	}}, err
 }
 
@@ -189,8 +195,15 @@ func clone(t *testing.T, b *image.Builder, built image.Image) guest.Conn {
 // defineClone makes a clone that is gone when the test ends.
 func defineClone(t *testing.T, b *image.Builder, built image.Image) (hypervisor.Domain, image.Key) {
 	t.Helper()
+	spec, key := cloneSpec(t, b, built)
+	return define(t, b, spec), key
+}
+
+// cloneSpec describes a clone with a key of its own.
+func cloneSpec(t *testing.T, b *image.Builder, built image.Image) (hypervisor.DomainSpec, image.Key) {
+	t.Helper()
 	dir := openDir(t)
-	key, err := newKey()
+	key, err := keyFor(built.Access)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,11 +212,18 @@ func defineClone(t *testing.T, b *image.Builder, built image.Image) (hypervisor.
 		Firmware: built.Firmware, Accelerator: b.Accelerator, MemoryMiB: built.MemoryMiB, VCPUs: built.VCPUs,
 		Disk:    hypervisor.Disk{Path: filepath.Join(dir, "disk.qcow2"), Backing: built.Disk},
 		Console: filepath.Join(dir, "console.log"), MAC: built.MAC,
-		Credentials: map[string]string{"ssh.authorized_keys.root": key.AuthorizedKey},
 	}
 	if built.Firmware == hypervisor.EFI {
 		spec.Variables = hypervisor.Variables{Path: filepath.Join(dir, "disk.fd"), From: built.Variables}
 	}
+	if err := built.Access.HandOver(key.AuthorizedKey, filepath.Join(dir, "seed.iso"), &spec); err != nil {
+		t.Fatal(err)
+	}
+	return spec, key
+}
+
+func define(t *testing.T, b *image.Builder, spec hypervisor.DomainSpec) hypervisor.Domain {
+	t.Helper()
 	domain, err := b.Driver.Define(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +233,7 @@ func defineClone(t *testing.T, b *image.Builder, built image.Image) (hypervisor.
 			t.Error(err)
 		}
 	})
-	return domain, key
+	return domain
 }
 
 // bootClone turns a clone on and logs in.
