@@ -21,11 +21,40 @@ type account struct {
 	drop     bool // we are root, and become this user
 }
 
-// chooseAccount is ourselves, unless we are root.
-func chooseAccount() (account, error) {
+// account is who the private libvirt runs as: the owner of its directories. They keep their owner when libvirt-qemu appears on
+// the host later, as one that runs would lose them, and a new one has to govern the QEMUs of one that died.
+func (l layout) account() (account, error) {
 	if os.Geteuid() != 0 {
 		return account{uid: os.Geteuid(), gid: os.Getegid()}, nil
 	}
+	return l.accountToDrop()
+}
+
+func (l layout) accountToDrop() (account, error) {
+	info, err := os.Lstat(l.runtime())
+	if errors.Is(err, fs.ErrNotExist) {
+		return chooseAccount()
+	}
+	if err != nil {
+		return account{}, fmt.Errorf("looking for the owner of the private libvirt: %w", err)
+	}
+	stat, isUnix := info.Sys().(*syscall.Stat_t)
+	if !isUnix || stat.Uid == 0 { // who made it died before handing it over
+		return chooseAccount()
+	}
+	found, err := user.LookupId(strconv.FormatUint(uint64(stat.Uid), 10))
+	if _, unknown := errors.AsType[user.UnknownUserIdError](err); unknown {
+		return account{}, fmt.Errorf("%s belongs to the user %d, who is no longer on this host: remove that directory",
+			l.dir, stat.Uid)
+	}
+	if err != nil {
+		return account{}, fmt.Errorf("looking for the owner of the private libvirt: %w", err)
+	}
+	return fromUser(found)
+}
+
+// chooseAccount is for a libvirt started by root that has no directories yet.
+func chooseAccount() (account, error) {
 	// The first comes with Debian's package libvirt-daemon-system, the second is everywhere.
 	for _, name := range []string{"libvirt-qemu", "nobody"} {
 		found, err := user.Lookup(name)
@@ -35,17 +64,21 @@ func chooseAccount() (account, error) {
 		if err != nil {
 			return account{}, fmt.Errorf("looking for a user to run QEMU as: %w", err)
 		}
-		uid, err := strconv.Atoi(found.Uid)
-		if err != nil {
-			return account{}, fmt.Errorf("looking for a user to run QEMU as: %s has the id %q", name, found.Uid)
-		}
-		gid, err := strconv.Atoi(found.Gid)
-		if err != nil {
-			return account{}, fmt.Errorf("looking for a user to run QEMU as: %s has the group %q", name, found.Gid)
-		}
-		return account{name: name, uid: uid, gid: gid, drop: true}, nil
+		return fromUser(found)
 	}
 	return account{}, errors.New("looking for a user to run QEMU as: the host has neither libvirt-qemu nor nobody")
+}
+
+func fromUser(found *user.User) (account, error) {
+	uid, err := strconv.Atoi(found.Uid)
+	if err != nil {
+		return account{}, fmt.Errorf("looking for a user to run QEMU as: %s has the id %q", found.Username, found.Uid)
+	}
+	gid, err := strconv.Atoi(found.Gid)
+	if err != nil {
+		return account{}, fmt.Errorf("looking for a user to run QEMU as: %s has the group %q", found.Username, found.Gid)
+	}
+	return account{name: found.Username, uid: uid, gid: gid, drop: true}, nil
 }
 
 func (a account) owner() *libvirt.Owner {

@@ -52,19 +52,22 @@ func (l layout) daemonConfig() string {
 	return fmt.Sprintf("log_level = %d\nlog_outputs = \"%d:file:%s\"\n", warningsAndErrors, warningsAndErrors, l.log())
 }
 
-// make creates the directories. All below the top belongs to the account.
-func (l layout) make(account account) error {
+// makeTop creates the directory that holds all others. It stays ours.
+func (l layout) makeTop() error {
 	mode := fs.FileMode(0o700)
-	if account.drop {
+	if os.Geteuid() == 0 {
 		mode = 0o711 // the account may pass
 	}
 	if err := os.MkdirAll(l.dir, mode); err != nil {
 		return err
 	}
-	if err := checkOwn(l.dir); err != nil {
-		return err
-	}
-	for _, dir := range []string{l.runtime(), l.config(), l.cache(), l.data(), l.home()} {
+	return checkOwn(l.dir)
+}
+
+// handOver creates the directories that libvirt writes to, and makes them the account's.
+func (l layout) handOver(account account) error {
+	// The runtime directory comes last: its owner is the account, see [layout.account].
+	for _, dir := range []string{l.config(), l.cache(), l.data(), l.home(), l.runtime()} {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}

@@ -55,12 +55,8 @@ func Ensure(ctx context.Context, opts Options) (Instance, error) {
 		return Instance{}, fmt.Errorf("the directory of the private libvirt, %s, is too long for the paths of sockets: "+
 			"%d bytes, at most %d are possible; name a shorter one in PATCHLAB_RUNTIME_DIR", opts.Dir, len(opts.Dir), MaxDir)
 	}
-	account, err := chooseAccount()
-	if err != nil {
-		return Instance{}, err
-	}
 	home := layout{dir: opts.Dir}
-	if err := home.make(account); err != nil {
+	if err := home.makeTop(); err != nil {
 		return Instance{}, fmt.Errorf("making the directory of the private libvirt: %w", err)
 	}
 	unlock, err := lock(ctx, home.lock())
@@ -68,6 +64,13 @@ func Ensure(ctx context.Context, opts Options) (Instance, error) {
 		return Instance{}, err
 	}
 	defer unlock()
+	account, err := home.account()
+	if err != nil {
+		return Instance{}, err
+	}
+	if err := home.handOver(account); err != nil {
+		return Instance{}, fmt.Errorf("making the directories of the private libvirt: %w", err)
+	}
 
 	if answers(ctx, home) == nil {
 		state, err := home.readState()

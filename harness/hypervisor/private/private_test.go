@@ -5,6 +5,7 @@ import (
 	"flag"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -105,6 +106,31 @@ func TestTheStateIsReadAsWritten(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAnOwnerOnceChosenStays(t *testing.T) {
+	t.Parallel()
+	home := layout{dir: t.TempDir()}
+	want, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 { // another than the first choice, where the host has that
+		if want, err = user.Lookup("nobody"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := fromUser(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := home.handOver(before); err != nil {
+		t.Fatal(err)
+	}
+	after, err := home.accountToDrop()
+	if err != nil || after != before {
+		t.Errorf("the account was %+v, is %+v (%v)", before, after, err)
 	}
 }
 

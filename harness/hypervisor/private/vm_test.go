@@ -207,7 +207,7 @@ func TestWithoutMaskingTheAnswerToKVMIsTheAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	account, err := chooseAccount()
+	account, err := layout{dir: opts.Dir}.account()
 	if err != nil {
 		t.Fatal(err)
 	}
