@@ -32,7 +32,7 @@ type Driver interface {
 	Close() error
 }
 
-// Domain is one defined machine.
+// Domain is one defined machine. One that can be saved is a [Saver] as well.
 type Domain interface {
 	// Start turns the domain on. It fails if it is on.
 	Start(ctx context.Context) error
@@ -155,6 +155,18 @@ type DomainSpec struct {
 	// Credentials are handed to the guest's init system as SMBIOS type 11 strings (systemd.system-credentials(7)), so
 	// that nothing need be written to its disk.
 	Credentials map[string]string
+	// Memory is a new file on this host to keep the guest's RAM in, for a domain that is going to be saved and of which many
+	// go on: what they only read is in the host's memory once. Define makes it, and nobody but the caller removes it. Empty is
+	// RAM that no other domain shares.
+	Memory string
+	// Resume, when its State is set, is what the first start of the domain that Define returns goes on from, instead of a boot.
+	// Its files are not written to: what the guest changes is its own. Every other start boots. The disk has to be above that of
+	// the same instant, the EFI variables from those of the same, and Memory, MemoryMiB, VCPUs, Firmware, Accelerator,
+	// Credentials, MAC and Machine as they were; a seed has to be there if one was.
+	Resume Saved
+	// Machine is the UUID by which the guest's firmware tells one machine from another (SMBIOS type 1); empty is another
+	// for each domain. A guest that goes on from Resume would else be another machine after its first reboot.
+	Machine string
 	// MAC is the address of the guest's network card. The card has no route out: only its port 22 is reachable, from
 	// this host.
 	MAC string

@@ -22,7 +22,8 @@ type Bench struct {
 	Open func(ctx context.Context) (hypervisor.Driver, error)
 	// Dir returns a new directory that the hypervisor's processes can reach.
 	Dir func(t *testing.T) string
-	// Backing is a qcow2 image whose guest writes Greeting to its first serial port at each boot and then idles.
+	// Backing is a qcow2 image whose guest writes Greeting to its first serial port at each boot and from then on [Beat] now
+	// and then.
 	Backing  string
 	Greeting string
 	// Variables is a file of EFI variables that belong to the driver's firmware.
@@ -66,6 +67,12 @@ func Run(t *testing.T, bench Bench) {
 		{"two domains live at once", livesTwice},
 		{"a cancelled context leaves the driver usable", survivesCancel},
 		{"calls may be concurrent", concurrent},
+		{"a saved guest goes on where it stood, its RAM in a file", func(f fixture) { goesOn(f, true) }},
+		{"a saved guest goes on where it stood, its RAM in the state", func(f fixture) { goesOn(f, false) }},
+		{"a domain made of a saved one boots at its second start", bootsAfterGoingOn},
+		{"many go on from one saved guest, which stays as it is", manyGoOn},
+		{"a saved guest that is damaged does not start", refusesDamagedState},
+		{"a guest that cannot be saved leaves no file", failedSaveLeavesNothing},
 		{"a screenshot is a PNG", showsScreen},
 		{"a guest without an agent is told as such, and in time", missesAgent},
 		{"the version is told", tellsVersion},

@@ -31,16 +31,18 @@ func (d *domain) begin(ctx context.Context, op Op) error {
 	return nil
 }
 
-// Start writes [Greeting] to the console and turns the domain on.
+// Start turns the domain on and writes what its guest says: [Greeting], unless it goes on from a saved one.
 func (d *domain) Start(ctx context.Context) error {
 	if err := d.begin(ctx, Start); err != nil {
 		return err
 	}
 	m := d.machine
-	err := d.powerOn()
+	started := m.spec
+	started.Resume, m.resume = m.resume, hypervisor.Saved{} // the next start boots
+	err := d.powerOn(started)
 	d.driver.mu.Unlock()
 	if err == nil && d.driver.OnStart != nil {
-		if err = d.driver.OnStart(m.spec); err != nil {
+		if err = d.driver.OnStart(started); err != nil {
 			d.driver.mu.Lock()
 			m.turnOff(hypervisor.StateOff)
 			d.driver.mu.Unlock()
@@ -53,16 +55,23 @@ func (d *domain) Start(ctx context.Context) error {
 }
 
 // powerOn is called with the driver's lock held.
-func (d *domain) powerOn() error {
+func (d *domain) powerOn(spec hypervisor.DomainSpec) error {
 	m := d.machine
 	if m.state == hypervisor.StateRunning {
 		return errors.New("it is running already")
 	}
-	console, err := os.OpenFile(m.spec.Console, os.O_APPEND|os.O_WRONLY, 0)
+	words := Greeting
+	if from := spec.Resume.State; from != "" {
+		if state, err := os.ReadFile(from); err != nil || string(state) != savedState {
+			return fmt.Errorf("going on from %s: %q is no state of a guest (%w)", from, state, err)
+		}
+		words = ""
+	}
+	console, err := os.OpenFile(spec.Console, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return fmt.Errorf("opening the console's file: %w", err)
 	}
-	_, err = console.WriteString(Greeting)
+	_, err = console.WriteString(words + Beat)
 	if err := errors.Join(err, console.Close()); err != nil {
 		return fmt.Errorf("writing the console: %w", err)
 	}
@@ -73,8 +82,39 @@ func (d *domain) powerOn() error {
 	return d.driver.record()
 }
 
-// Greeting is what a fake guest writes to its serial port at each start.
-const Greeting = "fake guest started\n"
+// What a fake guest writes to its serial port: at each boot, and then for as long as it lives. It beats once.
+const (
+	Greeting = "fake guest started\n"
+	Beat     = "."
+)
+
+// savedState is what a fake guest's state consists of.
+const savedState = "the state of a fake guest"
+
+// Save turns the domain off and writes a file.
+func (d *domain) Save(ctx context.Context, state string) (err error) {
+	if err := d.begin(ctx, Save); err != nil {
+		return err
+	}
+	name := d.machine.spec.Name
+	if d.machine.state != hypervisor.StateRunning {
+		defer d.driver.mu.Unlock()
+		return fmt.Errorf("saving %s: it is %s", name, d.machine.state)
+	}
+	file, err := os.OpenFile(state, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		defer d.driver.mu.Unlock()
+		return fmt.Errorf("saving %s: %w", name, err)
+	}
+	_, err = file.WriteString(savedState)
+	off := d.machine.turnOff(hypervisor.StateOff)
+	d.driver.mu.Unlock()
+	d.driver.wentOff(d.machine, off)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("saving %s: %w", name, errors.Join(err, os.Remove(state)))
+	}
+	return nil
+}
 
 // State tells the state.
 func (d *domain) State(ctx context.Context) (hypervisor.State, error) {

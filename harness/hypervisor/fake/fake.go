@@ -22,6 +22,7 @@ var (
 	_ hypervisor.Domain        = (*domain)(nil)
 	_ hypervisor.Screenshotter = (*domain)(nil)
 	_ hypervisor.AgentCaller   = (*domain)(nil)
+	_ hypervisor.Saver         = (*domain)(nil)
 )
 
 // Op is an operation of the driver or of one of its domains.
@@ -40,12 +41,14 @@ const (
 	Undefine   Op = "undefine"
 	Screenshot Op = "screenshot"
 	CallAgent  Op = "call the agent of"
+	Save       Op = "save"
 )
 
 // Driver keeps its domains in memory. The hooks may be set before the first domain is defined; they are called without
 // any lock held, so they may call the driver.
 type Driver struct {
-	// OnStart is called when a domain has been turned on. Its error makes Start fail, and the domain is off again.
+	// OnStart is called when a domain has been turned on, with a Resume in the spec if it goes on now. Its error makes Start fail,
+	// and the domain is off again.
 	OnStart func(spec hypervisor.DomainSpec) error
 	// OnDestroy is called when a domain that was on has gone off: by Destroy, by Undefine or by [Driver.Kill].
 	OnDestroy func(spec hypervisor.DomainSpec)
@@ -65,6 +68,7 @@ type machine struct {
 	spec    hypervisor.DomainSpec
 	state   hypervisor.State
 	address string
+	resume  hypervisor.Saved // what the next start goes on from
 }
 
 // New returns a driver without domains.
@@ -156,7 +160,7 @@ func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hyperv
 	if err := makeFiles(spec); err != nil {
 		return nil, fmt.Errorf("defining %s: %w", spec.Name, err)
 	}
-	m := &machine{spec: spec, state: hypervisor.StateOff}
+	m := &machine{spec: spec, state: hypervisor.StateOff, resume: spec.Resume}
 	d.machines[spec.Name] = m
 	return &domain{driver: d, machine: m}, d.record()
 }
@@ -169,9 +173,12 @@ func makeFiles(spec hypervisor.DomainSpec) error {
 	if _, err := os.Stat(disk); err != nil {
 		return fmt.Errorf("looking for the disk: %w", err)
 	}
-	if spec.Seed != "" {
-		if _, err := os.Stat(spec.Seed); err != nil {
-			return fmt.Errorf("looking for the seed: %w", err)
+	for what, path := range map[string]string{"seed": spec.Seed, "saved state": spec.Resume.State, "saved memory": spec.Resume.Memory} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("looking for the %s: %w", what, err)
 		}
 	}
 	console, err := os.OpenFile(spec.Console, os.O_CREATE|os.O_WRONLY, 0o644)
@@ -184,6 +191,11 @@ func makeFiles(spec hypervisor.DomainSpec) error {
 	if spec.Firmware == hypervisor.EFI {
 		if err := makeVariables(spec.Variables); err != nil {
 			return errors.Join(err, os.Remove(spec.Console))
+		}
+	}
+	if spec.Memory != "" {
+		if err := os.WriteFile(spec.Memory, nil, 0o600); err != nil {
+			return fmt.Errorf("creating the memory's file: %w", err)
 		}
 	}
 	if spec.Disk.Backing == "" {

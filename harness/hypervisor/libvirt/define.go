@@ -35,7 +35,11 @@ func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hyperv
 	if err != nil {
 		return nil, d.guard.explain(err)
 	}
-	return &domain{driver: d, handle: handle, mark: made.mark}, nil
+	defined := &domain{driver: d, handle: handle, mark: made.mark}
+	if spec.Resume.State != "" {
+		defined.resume = &resumption{made: made, saved: spec.Resume}
+	}
+	return defined, nil
 }
 
 // checkFree fails early for a name that is taken, before any file is touched: they may be the other domain's files.

@@ -49,6 +49,9 @@ func (d *distant) checkReach(hypervisor.DomainSpec) error { return nil }
 const takeBack = time.Minute
 
 func (d *distant) furnish(ctx context.Context, spec hypervisor.DomainSpec) (furnished, error) {
+	if spec.Memory != "" || spec.Resume.State != "" {
+		return furnished{}, fmt.Errorf("%w: QEMU is on %s", hypervisor.ErrCannotSave, d.host.Name())
+	}
 	mark := newMetadata(spec)
 	mark.Client, mark.Console, mark.Home = clientName(), spec.Console, path.Join(d.root, "domains", spec.Name)
 	var made files // on this host

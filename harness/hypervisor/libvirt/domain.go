@@ -15,6 +15,8 @@ type domain struct {
 	driver *Driver
 	handle golibvirt.Domain
 	mark   metadata // what goes with it
+	// resume is what the next start goes on from, and how; nil for a boot.
+	resume *resumption
 }
 
 // do makes a call that has no answer.
@@ -27,6 +29,14 @@ func (d *domain) do(ctx context.Context, act string, calls func(*golibvirt.Libvi
 
 // Start turns the domain on.
 func (d *domain) Start(ctx context.Context) error {
+	if from := d.resume; from != nil {
+		d.resume = nil // whatever comes of it
+		if err := d.goOn(ctx, *from); err != nil {
+			return d.driver.guard.explain(err)
+		}
+		d.driver.place.attend(d.handle.Name, d.mark)
+		return nil
+	}
 	if err := d.do(ctx, "starting", func(l *golibvirt.Libvirt) error { return l.DomainCreate(d.handle) }); err != nil {
 		return d.driver.guard.explain(err)
 	}

@@ -41,10 +41,22 @@ func translationCache() *libvirtxml.DomainFeatureTCG {
 
 // domainXML renders a spec that [check] has accepted, with the paths that QEMU sees.
 func domainXML(made furnished) (string, error) {
+	definition, err := describe(made)
+	if err != nil {
+		return "", err
+	}
+	text, err := definition.Marshal()
+	if err != nil {
+		return "", fmt.Errorf("rendering domain %s: %w", made.spec.Name, err)
+	}
+	return text, nil
+}
+
+func describe(made furnished) (libvirtxml.Domain, error) {
 	spec := made.spec
 	mark, err := made.mark.element()
 	if err != nil {
-		return "", fmt.Errorf("rendering the metadata of domain %s: %w", spec.Name, err)
+		return libvirtxml.Domain{}, fmt.Errorf("rendering the metadata of domain %s: %w", spec.Name, err)
 	}
 	kind, cpu := "qemu", &libvirtxml.DomainCPU{
 		// As fast under emulation as any model, and faster than "max" (up to 1.5 x measured).
@@ -62,7 +74,9 @@ func domainXML(made furnished) (string, error) {
 		Metadata: &libvirtxml.DomainMetadata{XML: mark},
 		Memory:   &libvirtxml.DomainMemory{Value: uint(spec.MemoryMiB), Unit: "MiB"},
 		VCPU:     &libvirtxml.DomainVCPU{Value: uint(spec.VCPUs)},
-		SysInfo:  sysInfo(spec.Credentials),
+		// A new one for each domain: a guest that goes on in another one hears of it, and asks for new randomness.
+		GenID:   &libvirtxml.DomainGenID{},
+		SysInfo: sysInfo(spec.Credentials),
 		OS:       operatingSystem(spec, made.firmware),
 		Features: features,
 		CPU:      cpu,
@@ -72,21 +86,29 @@ func domainXML(made furnished) (string, error) {
 		Devices: devices(spec),
 		// libvirt has no words for a user network without a route out whose port 22 is forwarded from a free port of
 		// the host (port 0). The empty romfile spares the boot iPXE, and the host its package.
-		QEMUCommandline: &libvirtxml.DomainQEMUCommandline{Args: []libvirtxml.DomainQEMUCommandlineArg{
-			{Value: "-netdev"},
-			{Value: "user,id=" + netdev + ",restrict=on,hostfwd=tcp:127.0.0.1:0-:22"},
-			{Value: "-device"},
-			{Value: fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s,addr=%#x,romfile=", netdev, spec.MAC, slotNet)},
-		}},
+		QEMUCommandline: commandLine(
+			"-netdev", "user,id="+netdev+",restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s,addr=%#x,romfile=", netdev, spec.MAC, slotNet),
+		),
+	}
+	if spec.Machine != "" { // libvirt's own word for it has to be the domain's UUID
+		definition.QEMUCommandline.Args = append(definition.QEMUCommandline.Args, commandLine("-smbios", "type=1,uuid="+spec.Machine).Args...)
+	}
+	if spec.Memory != "" {
+		addMemory(&definition, spec.MemoryMiB, spec.Memory, "on")
 	}
 	if made.relabels && spec.Disk.Backing != "" {
 		definition.Devices.Disks[0].BackingStore = backingStore(spec.Disk.Backing)
 	}
-	text, err := definition.Marshal()
-	if err != nil {
-		return "", fmt.Errorf("rendering domain %s: %w", spec.Name, err)
+	return definition, nil
+}
+
+func commandLine(arguments ...string) *libvirtxml.DomainQEMUCommandline {
+	var line libvirtxml.DomainQEMUCommandline
+	for _, argument := range arguments {
+		line.Args = append(line.Args, libvirtxml.DomainQEMUCommandlineArg{Value: argument})
 	}
-	return text, nil
+	return &line
 }
 
 // operatingSystem says what starts the guest; firmware is the code of an EFI domain's.
@@ -208,6 +230,8 @@ func pciAddress(slot uint) *libvirtxml.DomainAddress {
 
 var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*$`)
 
+var uuidRule = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
 // check reports everything in a spec that this driver cannot or will not do.
 func check(spec hypervisor.DomainSpec) error {
 	var wrong []error
@@ -236,6 +260,14 @@ func check(spec hypervisor.DomainSpec) error {
 	if mac, err := net.ParseMAC(spec.MAC); err != nil || len(mac) != 6 {
 		wrong = append(wrong, fmt.Errorf("MAC address %q: want the form 52:54:00:12:34:56", spec.MAC))
 	}
+	for what, path := range map[string]string{"memory": spec.Memory, "saved memory": spec.Resume.Memory} {
+		if strings.Contains(path, ",") { // it becomes part of an option of QEMU
+			wrong = append(wrong, fmt.Errorf("%s %q: a comma is not possible in the path", what, path))
+		}
+	}
+	if spec.Machine != "" && !uuidRule.MatchString(spec.Machine) {
+		wrong = append(wrong, fmt.Errorf("machine %q: want a UUID", spec.Machine))
+	}
 	for what, path := range map[string]string{"run directory": spec.RunDir, "disk": spec.Disk.Path, "console": spec.Console} {
 		if !filepath.IsAbs(path) {
 			wrong = append(wrong, fmt.Errorf("%s %q: want an absolute path", what, path))
@@ -243,7 +275,8 @@ func check(spec hypervisor.DomainSpec) error {
 	}
 	for what, path := range map[string]string{
 		"backing image": spec.Disk.Backing, "kernel": spec.Kernel, "initrd": spec.Initrd, "seed": spec.Seed,
-		"image's EFI variables": spec.Variables.From,
+		"image's EFI variables": spec.Variables.From, "memory": spec.Memory, "saved state": spec.Resume.State,
+		"saved memory": spec.Resume.Memory,
 	} {
 		if path != "" && !filepath.IsAbs(path) {
 			wrong = append(wrong, fmt.Errorf("%s %q: want an absolute path", what, path))

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,6 +124,9 @@ func (l local) makeFiles(ctx context.Context, spec hypervisor.DomainSpec) (files
 		return made, err
 	}
 
+	if err := l.makeMemory(spec, &made); err != nil {
+		return made, err
+	}
 	if spec.Variables.Path != "" {
 		if err := l.makeVariables(spec.Variables, &made); err != nil {
 			return made, err
@@ -148,6 +152,33 @@ func (l local) makeFiles(ctx context.Context, spec hypervisor.DomainSpec) (files
 		return made, err
 	}
 	return made, l.handOver(spec.Disk.Path)
+}
+
+// makeMemory makes the file for the RAM, without content, and looks for that of a saved guest.
+func (l local) makeMemory(spec hypervisor.DomainSpec, made *files) error {
+	if (spec.Memory != "" || spec.Resume.State != "") && l.foreign != nil && os.Geteuid() != 0 {
+		return fmt.Errorf("%w: QEMU runs as the user %s, to whom only root could hand files over", hypervisor.ErrCannotSave, l.foreign.Name)
+	}
+	for _, saved := range []string{spec.Resume.State, spec.Resume.Memory} {
+		if saved == "" {
+			continue
+		}
+		if _, err := os.Stat(saved); err != nil {
+			return fmt.Errorf("looking for the saved guest: %w", err)
+		}
+	}
+	if spec.Memory == "" {
+		return nil
+	}
+	file, err := os.OpenFile(spec.Memory, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("making the memory's file: %w", err)
+	}
+	*made = append(*made, spec.Memory)
+	if err := errors.Join(file.Truncate(int64(spec.MemoryMiB)<<20), file.Close()); err != nil {
+		return fmt.Errorf("making the memory's file: %w", err)
+	}
+	return l.handOverUnlisted(spec.Memory)
 }
 
 // makeVariables copies the EFI variables: too small, with 528 KiB, for an overlay to be worth while.
@@ -185,11 +216,18 @@ func createOverlay(ctx context.Context, disk hypervisor.Disk) error {
 
 // handOver gives a file to the user that QEMU runs as.
 func (l local) handOver(path string) error {
-	if l.owner == nil {
+	return handTo(path, l.owner)
+}
+
+// handOverUnlisted does so for what libvirt knows nothing of, and therefore never hands over.
+func (l local) handOverUnlisted(path string) error { return handTo(path, cmp.Or(l.owner, l.foreign)) }
+
+func handTo(path string, owner *Owner) error {
+	if owner == nil {
 		return nil
 	}
-	if err := os.Chown(path, l.owner.UID, l.owner.GID); err != nil {
-		return fmt.Errorf("handing %s to the user %s, as whom QEMU runs: %w", path, l.owner.Name, err)
+	if err := os.Chown(path, owner.UID, owner.GID); err != nil {
+		return fmt.Errorf("handing %s to the user %s, as whom QEMU runs: %w", path, owner.Name, err)
 	}
 	return nil
 }

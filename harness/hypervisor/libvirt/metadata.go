@@ -19,6 +19,7 @@ type metadata struct {
 	Dir       string `xml:"dir,attr"`
 	Overlay   string `xml:"overlay,attr,omitempty"`   // the disk that Undefine removes
 	Variables string `xml:"variables,attr,omitempty"` // the same of the EFI variables
+	Memory    string `xml:"memory,attr,omitempty"`    // the file with its RAM, which stays
 
 	// Of a domain on another machine than patchlab's, see [distant]. Client is who made it; Home is its directory there;
 	// the others are files of the client: the console and how much of it an earlier domain wrote, and a disk that stays.
@@ -44,7 +45,7 @@ func (m metadata) files() files {
 }
 
 func newMetadata(spec hypervisor.DomainSpec) metadata {
-	m := metadata{Run: spec.RunID, Dir: spec.RunDir, Variables: spec.Variables.Path}
+	m := metadata{Run: spec.RunID, Dir: spec.RunDir, Variables: spec.Variables.Path, Memory: spec.Memory}
 	if spec.Disk.Backing != "" {
 		m.Overlay = spec.Disk.Path
 	}

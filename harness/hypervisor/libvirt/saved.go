@@ -1,0 +1,309 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/wait"
+)
+
+// A guest is saved and goes on as QEMU migrates guests: from one process to another, through a socket whose other end is ours.
+// libvirt's own save and restore take seconds more, and may not give a domain another name.
+
+// memoryBackend is the id of the RAM that lies in a file. It is part of what is saved.
+const memoryBackend = "patchlab-ram"
+
+// addMemory lets a file be the guest's RAM: the file itself (share on), or a copy of each page that the guest writes (off).
+func addMemory(definition *libvirtxml.Domain, mebibytes int, path, share string) {
+	added := commandLine(
+		"-object", fmt.Sprintf("memory-backend-file,id=%s,size=%dM,mem-path=%s,share=%s", memoryBackend, mebibytes, path, share),
+		"-machine", "memory-backend="+memoryBackend, // QEMU joins it with libvirt's, and leaves the RAM that it names alone
+	)
+	definition.QEMUCommandline.Args = append(definition.QEMUCommandline.Args, added.Args...)
+}
+
+// resumption is how a domain's first start goes on from a saved one.
+type resumption struct {
+	made  furnished
+	saved hypervisor.Saved
+}
+
+// Save moves the guest's state out of its QEMU and into a file.
+func (d *domain) Save(ctx context.Context, state string) (err error) {
+	act := "saving domain " + d.handle.Name
+	home, here := d.driver.place.(local)
+	if !here {
+		return fmt.Errorf("%s: %w: its QEMU is on another machine", act, hypervisor.ErrCannotSave)
+	}
+	file, err := os.OpenFile(state, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, file.Close(), os.Remove(state))
+		}
+	}()
+	if err := d.do(ctx, "suspending", func(l *golibvirt.Libvirt) error { return l.DomainSuspend(d.handle) }); err != nil {
+		return err
+	}
+	socket, done, err := home.exchange(d.mark.Dir)
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	if err := d.moveOut(ctx, home, socket, file); err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	if err := errors.Join(file.Sync(), file.Close()); err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	return d.Destroy(ctx)
+}
+
+// moveOut lets the domain migrate to a socket and copies what comes.
+func (d *domain) moveOut(ctx context.Context, home local, socket string, to io.Writer) error {
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() }) // ends Accept
+	defer stop()
+	defer listener.Close() //nolint:errcheck // nobody connects to it any more
+	if err := home.handOverUnlisted(socket); err != nil {
+		return err
+	}
+	copied := make(chan error, 1)
+	go func() {
+		err := receive(ctx, listener, to)
+		if err != nil {
+			cancel(err) // nobody is served by waiting for the rest
+		}
+		copied <- err
+	}()
+	if err := d.prepareMigration(ctx, d.mark.Memory != ""); err != nil {
+		return err
+	}
+	// Nothing runs meanwhile: there is nobody to be considerate of.
+	const bandwidth = 1 << 40 // bytes/s
+	if err := d.monitor(ctx, "migrate-set-parameters", map[string]any{"max-bandwidth": bandwidth}, nil); err != nil {
+		return err
+	}
+	if err := d.monitor(ctx, "migrate", map[string]any{"uri": "unix:" + socket}, nil); err != nil {
+		return err
+	}
+	if err := d.awaitMigration(ctx); err != nil {
+		return err
+	}
+	return <-copied
+}
+
+func receive(ctx context.Context, listener net.Listener, to io.Writer) error {
+	conn, err := listener.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // it was only read
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	_, err = io.Copy(to, conn)
+	return err
+}
+
+// goOn starts a new QEMU that waits for a state, hands it over, and lets the guest run. A domain that does not come that far
+// is off.
+func (d *domain) goOn(ctx context.Context, from resumption) (err error) {
+	act := "resuming domain " + d.handle.Name
+	home, here := d.driver.place.(local)
+	if !here {
+		return fmt.Errorf("%s: %w: its QEMU is on another machine", act, hypervisor.ErrCannotSave)
+	}
+	text, err := d.resumingXML(from)
+	if err != nil {
+		return err
+	}
+	socket, done, err := home.exchange(d.mark.Dir)
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	// What was defined stays what the next start uses.
+	err = d.do(ctx, "starting", func(l *golibvirt.Libvirt) error {
+		_, err := l.DomainCreateXML(text, golibvirt.DomainStartPaused)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBack)
+			defer cancel()
+			err = errors.Join(err, d.Destroy(lasting))
+		}
+	}()
+	if err := d.moveIn(ctx, socket, from.saved); err != nil {
+		return fmt.Errorf("%s from %s: %w", act, from.saved.State, err)
+	}
+	return d.do(ctx, "resuming", func(l *golibvirt.Libvirt) error { return l.DomainResume(d.handle) })
+}
+
+func (d *domain) resumingXML(from resumption) (string, error) {
+	definition, err := describe(from.made)
+	if err != nil {
+		return "", err
+	}
+	definition.UUID = uuidText(d.handle.UUID)
+	if from.saved.Memory != "" {
+		addMemory(&definition, from.made.spec.MemoryMiB, from.saved.Memory, "off")
+	}
+	definition.QEMUCommandline.Args = append(definition.QEMUCommandline.Args, commandLine("-incoming", "defer").Args...)
+	text, err := definition.Marshal()
+	if err != nil {
+		return "", fmt.Errorf("rendering domain %s: %w", d.handle.Name, err)
+	}
+	return text, nil
+}
+
+// uuidText renders a UUID as XML has it.
+func uuidText(id golibvirt.UUID) string {
+	h := hex.EncodeToString(id[:])
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
+}
+
+// moveIn hands a saved state to a QEMU that waits for one.
+func (d *domain) moveIn(ctx context.Context, socket string, saved hypervisor.Saved) error {
+	state, err := os.Open(saved.State)
+	if err != nil {
+		return err
+	}
+	defer state.Close() //nolint:errcheck // it was only read
+	if err := d.prepareMigration(ctx, saved.Memory != ""); err != nil {
+		return err
+	}
+	if err := d.monitor(ctx, "migrate-incoming", map[string]any{"uri": "unix:" + socket}, nil); err != nil {
+		return err
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	// QEMU hangs up on a state that it does not understand, and says in its own words why.
+	_, sending := io.Copy(conn, state)
+	sending = errors.Join(sending, conn.Close())
+	if err := d.awaitMigration(ctx); err != nil {
+		return err
+	}
+	return sending
+}
+
+// prepareMigration tells a QEMU at either end whether the RAM is in a file, and not part of what is sent.
+func (d *domain) prepareMigration(ctx context.Context, memoryInFile bool) error {
+	if !memoryInFile {
+		return nil
+	}
+	return d.monitor(ctx, "migrate-set-capabilities", map[string]any{
+		"capabilities": []map[string]any{{"capability": "x-ignore-shared", "state": true}},
+	}, nil)
+}
+
+// migrationInterval is how often QEMU is asked how far it has come: a state without RAM takes about 20 ms.
+const migrationInterval = 20 * time.Millisecond
+
+// awaitMigration waits until QEMU has sent or received everything.
+func (d *domain) awaitMigration(ctx context.Context) error {
+	return wait.Until(ctx, "the guest's state to be moved", migrationInterval, func(ctx context.Context) (bool, error) {
+		var now struct {
+			Status string `json:"status"`
+			Error  string `json:"error-desc"`
+		}
+		if err := d.monitor(ctx, "query-migrate", nil, &now); err != nil {
+			return false, err
+		}
+		switch now.Status {
+		case "failed", "cancelled":
+			return false, fmt.Errorf("QEMU could not move the guest's state (%s): %s", now.Status, now.Error)
+		default:
+			return now.Status == "completed", nil
+		}
+	})
+}
+
+// monitor sends one command to the domain's QEMU (see QEMU's QMP reference) and decodes the answer into an object unless that is
+// nil.
+func (d *domain) monitor(ctx context.Context, command string, arguments map[string]any, into any) error {
+	request := map[string]any{"execute": command}
+	if arguments != nil {
+		request["arguments"] = arguments
+	}
+	text, err := json.Marshal(request)
+	if err != nil {
+		return fmt.Errorf("asking QEMU for %s: %w", command, err)
+	}
+	const machine = 0 // the monitor for programs
+	reply, err := call(ctx, d.driver, "asking QEMU for "+command, func(l *golibvirt.Libvirt) (string, error) {
+		return l.QEMUDomainMonitorCommand(d.handle, string(text), machine)
+	})
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Return json.RawMessage `json:"return"`
+		Error  *struct {
+			Description string `json:"desc"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(reply), &answer); err != nil {
+		return fmt.Errorf("asking QEMU for %s: %w", command, err)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("asking QEMU for %s: it refuses: %s", command, answer.Error.Description)
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer.Return, into); err != nil {
+		return fmt.Errorf("asking QEMU for %s: %w", command, err)
+	}
+	return nil
+}
+
+// longestSocket is the room for the path of a socket (unix(7)), with its closing zero.
+const longestSocket = 108
+
+// exchange makes a directory in which QEMU and we meet, and returns the path of a socket in it that does not exist yet. It is
+// QEMU's: nobody else gets in.
+func (l local) exchange(runDir string) (socket string, done func() error, err error) {
+	if l.foreign != nil && os.Geteuid() != 0 {
+		return "", nil, fmt.Errorf("%w: QEMU runs as the user %s, to whom only root could hand over", hypervisor.ErrCannotSave, l.foreign.Name)
+	}
+	const random = 10 // digits that MkdirTemp adds at most
+	if len(runDir)+len("/.move/s")+random >= longestSocket {
+		runDir = "" // the system's own
+	}
+	dir, err := os.MkdirTemp(runDir, ".move")
+	if err != nil {
+		return "", nil, err
+	}
+	if err := l.handOverUnlisted(dir); err != nil {
+		return "", nil, errors.Join(err, os.Remove(dir))
+	}
+	return filepath.Join(dir, "s"), func() error { return os.RemoveAll(dir) }, nil
+}
