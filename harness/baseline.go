@@ -122,6 +122,9 @@ func (r *run) learnControl(ctx context.Context, c *clone, p *phase) (err error) 
 // yardstick.
 func (r *run) firstBoot(ctx context.Context, c *clone, p *phase) error {
 	p.steps["clone"] = c.made
+	if c.warm {
+		return nil // it has settled already
+	}
 	_, err := p.step("boot", func() error {
 		if err := c.connect(ctx, r.bounds.Boot, ""); err != nil {
 			return err

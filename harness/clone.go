@@ -37,7 +37,8 @@ type clone struct {
 	access  Access
 	address string
 	bootID  string
-	made    float64 // seconds from nothing to a started domain
+	made    float64 // seconds from nothing to a started domain, or to one that has gone on and settled
+	warm    bool    // it went on from a template, and is connected
 	// outOfBand says that conn leads over the guest agent, because ssh does not answer.
 	outOfBand bool
 }
@@ -47,6 +48,7 @@ type cloneOrder struct {
 	purpose string // "run" or "baseline": part of the domain's name
 	overlay string // ends with [rundir.DiskExt]
 	console string
+	memory  string      // file to keep the guest's RAM in, for one that is to be saved
 	keep    func() bool // asked at the end: leave the guest running
 	// finish, if set, is called when use has succeeded. It may turn the domain off.
 	finish func(context.Context, *clone) error
@@ -58,67 +60,123 @@ func (o cloneOrder) variables() string {
 }
 
 // withClone makes a clone, hands it to use, and takes it away again whatever happens: after an error, after Ctrl-C (on
-// a clock of its own). The context that use gets ends when the domain does.
-func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.Context, *clone) error) (err error) {
+// a clock of its own). The context that use gets ends when the domain does. A clone that cannot go on from the run's template
+// is booted instead.
+func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.Context, *clone) error) error {
 	began := r.lab.Now()
-	access, err := r.lab.NewAccess(r.image.Access)
+	c, err := r.makeClone(ctx, order)
+	if err != nil && r.template != nil && ctx.Err() == nil {
+		r.goCold(err)
+		c, err = r.makeClone(ctx, order)
+	}
 	if err != nil {
-		return fmt.Errorf("making the clone's key: %w", err)
+		return err
+	}
+	c.made = seconds(r.lab.Now().Sub(began))
+	return r.useClone(ctx, c, order, use)
+}
+
+// makeClone returns a clone whose domain runs. When it fails, it has taken everything back.
+func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err error) {
+	access, err := r.access()
+	if err != nil {
+		return nil, fmt.Errorf("making the clone's key: %w", err)
 	}
 	spec, err := r.spec(order, access)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	domain, err := r.host.Driver.Define(ctx, spec)
 	if err != nil {
-		return fmt.Errorf("defining the clone: %w", err)
+		return nil, fmt.Errorf("defining the clone: %w", err)
 	}
-	c := &clone{domain: domain, bounds: r.bounds, console: order.console, access: access}
+	c := &clone{domain: domain, bounds: r.bounds, console: order.console, access: access, warm: spec.Resume.State != ""}
 	defer func() {
-		if order.keep != nil && order.keep() {
-			return
+		if err != nil {
+			err = errors.Join(err, r.discard(ctx, c))
 		}
-		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.bounds.Cleanup)
-		defer cancel()
-		err = errors.Join(err, r.teardown(cleanup, c))
 	}()
 	if err := domain.Start(ctx); err != nil {
-		return fmt.Errorf("starting the clone: %w", err)
+		return nil, fmt.Errorf("starting the clone: %w", err)
 	}
 	if c.address, err = domain.Address(ctx); err != nil {
-		return fmt.Errorf("asking for the clone's address: %w", err)
+		return nil, fmt.Errorf("asking for the clone's address: %w", err)
 	}
 	if c.dialer, err = access.Dialer(c.address, r.image.HostKey, r.commands); err != nil {
-		return err
+		return nil, err
 	}
 	if caller, ok := domain.(hypervisor.AgentCaller); ok && r.lab.Agent != nil {
 		c.agent = r.lab.Agent(caller, r.commands)
 	}
-	c.made = seconds(r.lab.Now().Sub(began))
+	if !c.warm {
+		return c, nil
+	}
 	watched, stop := watch(ctx, domain)
+	defer stop()
+	return c, whyEnded(ctx, watched, c.wake(watched, r.bounds.Boot, r.lab.Now))
+}
+
+// discard takes a clone away on a clock of its own.
+func (r *run) discard(ctx context.Context, c *clone) error {
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.bounds.Cleanup)
+	defer cancel()
+	return r.teardown(cleanup, c)
+}
+
+func (r *run) useClone(
+	ctx context.Context, c *clone, order cloneOrder, use func(context.Context, *clone) error,
+) (err error) {
+	defer func() {
+		if order.keep == nil || !order.keep() {
+			err = errors.Join(err, r.discard(ctx, c))
+		}
+	}()
+	watched, stop := watch(ctx, c.domain)
 	err = use(watched, c)
 	if err == nil && order.finish != nil {
 		stop()
 		return order.finish(ctx, c)
 	}
 	defer stop()
+	return whyEnded(ctx, watched, err)
+}
+
+// whyEnded puts the end of a watched domain before the error that came of it.
+func whyEnded(ctx, watched context.Context, err error) error {
 	if cause := context.Cause(watched); err != nil && watched.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w (%w)", cause, err)
 	}
 	return err
 }
 
+// access is the key of a clone: one of its own, or the one that the guest in the template knows.
+func (r *run) access() (Access, error) {
+	if r.template == nil {
+		return r.lab.NewAccess(r.image.Access, nil)
+	}
+	key, err := r.template.PrivateKey()
+	if err != nil {
+		return Access{}, err
+	}
+	return r.lab.NewAccess(r.image.Access, key)
+}
+
 func (r *run) spec(order cloneOrder, access Access) (hypervisor.DomainSpec, error) {
+	source := r.image
+	if r.template != nil {
+		source = *r.template
+	}
 	spec := hypervisor.DomainSpec{
 		Name:  "patchlab-" + r.dir.ID + "-" + order.purpose,
 		RunID: r.dir.ID, RunDir: r.dir.Path,
 		Firmware: r.image.Firmware, Accelerator: r.host.Accelerator.Best,
 		MemoryMiB: r.image.MemoryMiB, VCPUs: r.image.VCPUs,
-		Disk:    hypervisor.Disk{Path: order.overlay, Backing: r.image.Disk},
-		Console: order.console, MAC: r.image.MAC,
+		Disk:    hypervisor.Disk{Path: order.overlay, Backing: source.Disk},
+		Console: order.console, MAC: r.image.MAC, Machine: machineID(r.image),
+		Memory: order.memory, Resume: source.Saved(),
 	}
 	if r.image.Firmware == hypervisor.EFI {
-		spec.Variables = hypervisor.Variables{Path: order.variables(), From: r.image.Variables}
+		spec.Variables = hypervisor.Variables{Path: order.variables(), From: source.Variables}
 	}
 	err := r.image.Access.HandOver(access.AuthorizedKey, r.dir.File("seed-"+order.purpose+".iso"), &spec)
 	return spec, err

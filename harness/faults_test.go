@@ -162,7 +162,9 @@ func localFaults() []localFault {
 			}
 		}, verdict.Testbed, "another SHA-256"},
 		{"no key can be made", func(b *blow) {
-			b.shared.NewAccess = func(image.Access) (harness.Access, error) { return harness.Access{}, errors.New("no randomness") }
+			b.shared.NewAccess = func(image.Access, []byte) (harness.Access, error) {
+				return harness.Access{}, errors.New("no randomness")
+			}
 		}, verdict.Testbed, "making the clone's key"},
 		{"another machine answers in the guest's place", func(b *blow) {
 			b.onEvent(progress.Start, "reboot", "")

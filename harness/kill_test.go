@@ -84,6 +84,14 @@ func moments() []struct {
 			b.lab.onApply[increment] = func(s *server) { before(s); b.strike() }
 		}
 	}
+	warmly := func(arrange func(*blow)) func(*blow) {
+		return func(b *blow) {
+			b.lab.warm, b.options.Cold = true, false
+			before := b.lab.onUp
+			b.lab.onUp = func(s *server) { before(s); s.agent = true }
+			arrange(b)
+		}
+	}
 	return []struct {
 		name    string
 		arrange func(*blow)
@@ -103,11 +111,16 @@ func moments() []struct {
 		{"given", begins("prepare given")},
 		{"given: install", applies("given")},
 		{"given: teardown", func(b *blow) { b.onDestroy("given") }},
+		{"template", warmly(begins("template"))},
+		{"template: saved", warmly(func(b *blow) { b.onDestroy("template") })},
+		{"template: kept", warmly(func(b *blow) { b.onEvent(progress.Done, "template", "") })},
 		{"baseline", begins("baseline")},
+		{"baseline: the guest goes on", warmly(func(b *blow) { b.onGuest(&b.lab.onWake, "baseline") })},
 		{"control", begins("control")},
 		{"control: reboot", func(b *blow) { b.onGuest(&b.lab.onReboot, "baseline") }},
 		{"control: teardown", func(b *blow) { b.onDestroy("baseline") }},
 		{"prepare", begins("prepare")},
+		{"prepare: the guest goes on", warmly(func(b *blow) { b.onGuest(&b.lab.onWake, "run") })},
 		{"stage", begins("apply bad")},
 		{"staged", func(b *blow) { b.onEvent(progress.Note, "apply bad", "staged") }},
 		{"install", applies("bad")},
@@ -233,8 +246,12 @@ func sweep(t *testing.T, l *lab) {
 	if err != nil {
 		t.Error(err)
 	}
-	if _, err := harness.GivenStore(filepath.Join(l.dir, "cache")).Sweep(t.Context()); err != nil {
-		t.Error(err)
+	for _, store := range []*image.Store{
+		harness.GivenStore(filepath.Join(l.dir, "cache")), harness.TemplateStore(filepath.Join(l.dir, "cache")),
+	} {
+		if _, err := store.Sweep(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

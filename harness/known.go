@@ -18,8 +18,9 @@ import (
 	"github.com/patchlab/patchlab/harness/wait"
 )
 
-// baselineSchema changes when what is cached changes its meaning. 3: secrets are hidden, and the file has a digest.
-const baselineSchema = 3
+// baselineSchema changes when what is cached changes its meaning. 3: secrets are hidden, and the file has a digest. 4: clones have
+// a generation id, and firmware that calls them by the same UUID.
+const baselineSchema = 4
 
 // known is what is known of an image without any patch: paid once per image and kept.
 type known struct {

@@ -25,8 +25,8 @@ type Lab struct {
 	// Image opens a verified image by its name, and holds it until it is released: nobody may take a disk away from
 	// under its clones.
 	Image func(ctx context.Context, name string) (opened image.Image, release func() error, err error)
-	// NewAccess makes the key of one clone, or takes the image's own, and the way to connect with it.
-	NewAccess func(way image.Access) (Access, error)
+	// NewAccess makes a key, or takes one that is there (in PEM form) or the image's own, and the way to connect with it.
+	NewAccess func(way image.Access, privateKey []byte) (Access, error)
 	// Agent makes the way to a guest over its agent, which needs neither network nor ssh; commands are recorded in log.
 	Agent func(agent hypervisor.AgentCaller, log io.Writer) guest.Dialer
 	// Mirror finds the host's package mirror; it is asked only when an increment needs packages.
@@ -50,7 +50,7 @@ type Suites interface {
 	Run(ctx context.Context, handoff handoff.Handoff, conn guest.Conn, evidence string) (suite.Report, error)
 }
 
-// Access is one clone's key.
+// Access is the key of a clone, or of all that go on from one template.
 type Access struct {
 	// AuthorizedKey is handed to the guest.
 	AuthorizedKey string
@@ -65,6 +65,8 @@ type RunOptions struct {
 	Sink progress.Sink
 	// Keep leaves the guest running when the run is over.
 	Keep bool
+	// Cold boots every clone, also where one could go on from a template.
+	Cold bool
 }
 
 // bounds are patchlab's timeouts with the scenario's own in their place, scaled by the measured speed of the guests: both

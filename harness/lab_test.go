@@ -46,6 +46,7 @@ type lab struct {
 	// What happens to the guest, for a test to arrange.
 	onApply    map[string]func(*server) // by increment
 	onUp       func(*server)            // when a guest comes into being
+	onWake     func(*server)            // when a guest that goes on hears what time it is
 	onRestart  func(*server)
 	onReboot   func(*server)
 	bootsAgain func(*server) bool // false: after a reboot the guest does not answer
@@ -57,6 +58,7 @@ type lab struct {
 	held       int   // images that nobody released
 	given      bool  // the given state was made
 	keysLeft   bool  // a guest was turned off before it was cleared up
+	warm       bool  // clones go on from a template, as they do unless somebody says otherwise
 }
 
 func newLab(t *testing.T) *lab {
@@ -69,7 +71,7 @@ func newLabIn(t *testing.T, dir string) *lab {
 	t.Helper()
 	l := &lab{
 		t: t, dir: dir, suites: &suites{}, servers: map[string]*server{}, onApply: map[string]func(*server){},
-		onUp: func(*server) {}, onRestart: func(*server) {}, onReboot: func(*server) {},
+		onUp: func(*server) {}, onWake: func(*server) {}, onRestart: func(*server) {}, onReboot: func(*server) {},
 		bootsAgain: func(*server) bool { return true },
 	}
 	var err error
@@ -109,8 +111,8 @@ func (l *lab) lab() harness.Lab {
 				MemoryMiB: 256, VCPUs: 1, Release: "bookworm", MAC: "52:54:00:00:00:01",
 			}, func() error { l.hold(-1); return nil }, nil
 		},
-		NewAccess: func(image.Access) (harness.Access, error) {
-			return harness.Access{AuthorizedKey: "ssh-ed25519 AAAA", Dialer: l.dialer}, nil
+		NewAccess: func(image.Access, []byte) (harness.Access, error) {
+			return harness.Access{AuthorizedKey: "ssh-ed25519 AAAA", PrivateKey: []byte("a key"), Dialer: l.dialer}, nil
 		},
 		Agent:    func(caller hypervisor.AgentCaller, _ io.Writer) guest.Dialer { return agentDialer{l, caller} },
 		Mirror:   func(context.Context) (mirror.Mirror, error) { return mirror.Mirror{}, mirror.ErrNone },
@@ -156,7 +158,9 @@ func (l *lab) hold(n int) {
 	l.held += n
 }
 
-func (l *lab) options() harness.RunOptions { return harness.RunOptions{Sink: progress.Discard{}} }
+func (l *lab) options() harness.RunOptions {
+	return harness.RunOptions{Sink: progress.Discard{}, Cold: !l.warm}
+}
 
 // run executes a scenario and checks that nothing is left.
 func (l *lab) run(s scenario.Scenario) report.Result {
@@ -247,6 +251,8 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	s.guest.OnPrefix("test -x /run/patchlab/probe-", guesttest.Says(""))
 	s.guest.OnPrefix("journalctl --boot", guesttest.Says("[    1.0] systemd[1]: Started nginx.service.\n"))
 	s.guest.OnPrefix("rm -rf -- ", guesttest.Says(""))
+	s.guest.OnPrefix("date --utc --set=@", s.reply(func() string { l.onWake(s); return "" }))
+	s.guest.On("loginctl list-sessions --no-legend", guesttest.Says("")) // whoever was in has gone
 	s.guest.On("systemctl reboot", s.reply(s.reboot))
 	s.guest.OnPrefix("PATCHLAB_KEY=", s.reply(func() string { s.cleared = true; return "" }))
 	s.guest.On("systemctl poweroff", s.reply(func() string {

@@ -34,6 +34,7 @@ type run struct {
 	sink      progress.Sink
 	hider     *secret.Hider
 	image     image.Image
+	template  *image.Image // that clones go on from; nil while they are booted
 	known     known
 	judge     *judge.Judge
 	facts     fact.Set // as last taken
@@ -126,6 +127,11 @@ func (r *run) test(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, releaseGiven()) }()
+	releaseTemplate, err := r.warmUp(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, releaseTemplate()) }()
 	if err := r.baseline(ctx); err != nil {
 		return err
 	}
@@ -199,7 +205,11 @@ func (r *run) prepare(ctx context.Context, c *clone) error {
 		if err := r.firstBoot(ctx, c, p); err != nil {
 			return err
 		}
-		r.booted("start", p.steps["boot"], c)
+		if c.warm {
+			r.booted("resume", c.made, c)
+		} else {
+			r.booted("start", p.steps["boot"], c)
+		}
 		if err := r.suitesBefore(ctx, c, p); err != nil {
 			return err
 		}

@@ -15,16 +15,28 @@ import (
 	"github.com/patchlab/patchlab/harness/image"
 )
 
-// newAccess makes a key that one clone accepts and no other, unless the image is one that a given key opens.
-func newAccess(way image.Access) (harness.Access, error) {
+// newAccess makes a key that one guest accepts and no other, or takes the one that is there; unless the image is one that a
+// given key opens.
+func newAccess(way image.Access, privateKey []byte) (harness.Access, error) {
 	if way.KeyFile != "" {
 		return givenAccess(way)
+	}
+	if privateKey != nil {
+		signer, err := ssh.ParsePrivateKey(privateKey)
+		if err != nil {
+			return harness.Access{}, fmt.Errorf("reading the key of a template: %w", err)
+		}
+		return accessWith(way, signer, sshguest.AuthorizedKey(signer), privateKey), nil
 	}
 	signer, authorized, pem, err := sshguest.GenerateKey()
 	if err != nil {
 		return harness.Access{}, err
 	}
-	return harness.Access{AuthorizedKey: authorized, PrivateKey: pem, Dialer: dialer(way.Login(), signer)}, nil
+	return accessWith(way, signer, authorized, pem), nil
+}
+
+func accessWith(way image.Access, signer ssh.Signer, authorized string, pem []byte) harness.Access {
+	return harness.Access{AuthorizedKey: authorized, PrivateKey: pem, Dialer: dialer(way.Login(), signer)}
 }
 
 // givenAccess reads the key that an image was imported with.

@@ -201,7 +201,7 @@ func (b *overheadBench) byHand(
 	if user := source.Access.Login(); user != "root" {
 		return nil, usage(fmt.Errorf("image %s is reached as %s, and by hand everything is done as root", source.Name, user))
 	}
-	access, err := newAccess(source.Access)
+	access, err := newAccess(source.Access, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,8 @@ type collected struct {
 	Builds []string `json:"builds"` // images whose dead build left something
 	// Derived are the images of given states that were half made or whose base is gone, as NAME/DIGEST.
 	Derived []string `json:"derived"`
+	// Templates are saved guests that were half made or whose image is gone, as NAME/DIGEST.
+	Templates []string `json:"templates"`
 }
 
 func (e *environment) collect(ctx context.Context, kept bool) (err error) {
@@ -46,7 +48,7 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, host.Driver.Close()) }()
 	result := collected{Builds: []string{}, Derived: []string{}}
-	var failures [4]error
+	var failures [5]error
 	result.Swept, failures[0] = gc.Sweep(ctx, gc.Options{
 		Drivers: []hypervisor.Driver{host.Driver}, RunsDir: e.Dirs.Runs, Kept: kept,
 	})
@@ -55,8 +57,10 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 		var builds, derived []string
 		builds, failures[1] = images.Sweep(ctx)
 		result.Builds = append(result.Builds, builds...)
-		derived, failures[2] = harness.GivenStore(e.Dirs.Cache).SweepDerived(ctx, images)
+		given := harness.GivenStore(e.Dirs.Cache)
+		derived, failures[2] = given.SweepDerived(ctx, images)
 		result.Derived = append(result.Derived, derived...)
+		result.Templates, failures[4] = harness.TemplateStore(e.Dirs.Cache).SweepDerived(ctx, images, given)
 	}
 	var parts []string
 	parts, failures[3] = proxy.Sweep(harness.PackageCache(e.Dirs.Cache), 0)
@@ -71,9 +75,9 @@ func (c collected) table() string {
 	for _, kind := range []struct {
 		name  string
 		items []string
-	}{{"domain", c.Domains}, {"file", c.Files}, {"build", c.Builds}, {"image", c.Derived}} {
+	}{{"domain", c.Domains}, {"file", c.Files}, {"build", c.Builds}, {"image", c.Derived}, {"template", c.Templates}} {
 		for _, item := range kind.items {
-			fmt.Fprintf(&b, "removed %-6s  %s\n", kind.name, item)
+			fmt.Fprintf(&b, "removed %-8s  %s\n", kind.name, item)
 		}
 	}
 	if b.Len() == 0 {

@@ -127,7 +127,7 @@ func (e *environment) openBuilder(ctx context.Context, note func(string)) (harne
 
 // imageKey gives an image build's boots what runs give their clones.
 func imageKey() (image.Key, error) {
-	access, err := newAccess(image.Access{})
+	access, err := newAccess(image.Access{}, nil)
 	return image.Key{AuthorizedKey: access.AuthorizedKey, Dialer: access.Dialer}, err
 }
 

@@ -136,7 +136,7 @@ func (o imageImportOptions) order(file string) (image.ImportOrder, error) {
 
 // imageKeyFor gives an import's boots what runs give their clones.
 func imageKeyFor(way image.Access) (image.Key, error) {
-	access, err := newAccess(way)
+	access, err := newAccess(way, nil)
 	return image.Key{AuthorizedKey: access.AuthorizedKey, Dialer: access.Dialer}, err
 }
 

@@ -72,11 +72,11 @@ func TestAGivenKeyThatCannotBeUsedIsToldWithTheRemedy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"locked": "has a passphrase", "rubbish": "reading the key", "none": "no such file"} {
-		if _, err := newAccess(image.Access{Way: image.WayKey, KeyFile: filepath.Join(dir, name)}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newAccess(image.Access{Way: image.WayKey, KeyFile: filepath.Join(dir, name)}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", name, err, want)
 		}
 	}
-	access, err := newAccess(image.Access{Way: image.WayKey, KeyFile: filepath.Join(dir, "open")})
+	access, err := newAccess(image.Access{Way: image.WayKey, KeyFile: filepath.Join(dir, "open")}, nil)
 	public, readErr := os.ReadFile(filepath.Join(dir, "open.pub"))
 	if err != nil || readErr != nil || !strings.HasPrefix(string(public), access.AuthorizedKey) {
 		t.Errorf("%q, %v, %v", access.AuthorizedKey, err, readErr)

@@ -42,6 +42,7 @@ type runOptions struct {
 	candidate candidate
 	reboot    string
 	keep      bool
+	cold      bool
 	dryRun    bool
 	junit     string
 }
@@ -50,6 +51,7 @@ type runOptions struct {
 type runRequest struct {
 	Scenario scenario.Scenario
 	Keep     bool          // leave the guest running for a look
+	Cold     bool          // boot each clone
 	Sink     progress.Sink // watches
 }
 
@@ -77,6 +79,7 @@ func newRunCommand(env *environment) *cobra.Command {
 	flags.StringVar(&options.candidate.mode, "mode", "", "how far an upgrade may go: upgrade, with-new-pkgs, full-upgrade")
 	flags.StringVar(&options.reboot, "reboot", "", "reboot afterwards: clean or none (default: as the scenario says, else clean)")
 	flags.BoolVar(&options.keep, "keep", false, "leave the clone running in the end, for patchlab shell RUN; patchlab gc --kept ends it")
+	flags.BoolVar(&options.cold, "cold", false, "boot each clone, instead of letting it go on from a saved guest")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "check the scenario and say what would be done, without doing it")
 	flags.StringVar(&options.junit, "junit", "", "write the result as JUnit to a `FILE`, too")
 	completeImage(env, cmd)
@@ -143,7 +146,7 @@ func run(ctx context.Context, env *environment, options runOptions) error {
 // runOne runs a scenario, shows its result and returns its exit code.
 func runOne(ctx context.Context, env *environment, runner runner, s scenario.Scenario, options runOptions, several bool) int {
 	sink, endOfProgress := env.sink()
-	result, err := runner(ctx, runRequest{Scenario: s, Keep: options.keep, Sink: sink})
+	result, err := runner(ctx, runRequest{Scenario: s, Keep: options.keep, Cold: options.cold, Sink: sink})
 	endOfProgress()
 	code := result.Outcome.ExitCode()
 	if err != nil {

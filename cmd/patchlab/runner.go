@@ -24,7 +24,7 @@ func (e *environment) runner() (runner, func() error) {
 		if err != nil { // a directory that cannot be made
 			return report.Result{Outcome: verdict.Testbed}, err
 		}
-		result, err := harness.Run(ctx, lab, request.Scenario, harness.RunOptions{Sink: request.Sink, Keep: request.Keep})
+		result, err := harness.Run(ctx, lab, request.Scenario, harness.RunOptions{Sink: request.Sink, Keep: request.Keep, Cold: request.Cold})
 		if slices.ContainsFunc(result.Phases, leftBehind) {
 			e.clearUp(context.WithoutCancel(ctx))
 		}

@@ -9,12 +9,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
 )
 
-// checkedFile records what the disk's file looked like when its content was last hashed.
+// checkedFile records what the files looked like when their content was last hashed.
 const checkedFile = "checked.json"
 
 // fingerprint changes whenever the file is written to, replaced or restored, at no cost to look at.
@@ -25,7 +26,7 @@ type fingerprint struct {
 	Written int64  `json:"written"` // mtime, ns
 }
 
-// Check makes sure that the disk is what was built: by its size always, by its whole content when the file
+// Check makes sure that the files are what was built: by their size always, by their whole content when one of them
 // was touched since the last time. It returns a [*DamagedError] if not.
 func (s *Store) Check(ctx context.Context, image Image) error {
 	now, err := look(image)
@@ -35,15 +36,15 @@ func (s *Store) Check(ctx context.Context, image Image) error {
 	if err := checkVariables(ctx, image); err != nil {
 		return err
 	}
-	var last fingerprint
+	var last map[string]fingerprint
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(image.Disk), checkedFile))
-	if err == nil && json.Unmarshal(text, &last) == nil && last == now {
+	if err == nil && json.Unmarshal(text, &last) == nil && maps.Equal(last, now) {
 		return nil
 	}
 	return s.Verify(ctx, image)
 }
 
-// Verify hashes the whole disk. It returns a [*DamagedError] if it is not what was built.
+// Verify hashes everything. It returns a [*DamagedError] if it is not what was built.
 func (s *Store) Verify(ctx context.Context, image Image) error {
 	before, err := look(image)
 	if err != nil {
@@ -59,11 +60,18 @@ func (s *Store) Verify(ctx context.Context, image Image) error {
 	if sum != image.DiskSHA256 {
 		return &DamagedError{Name: image.Name, Disk: image.Disk, Reason: "has another SHA-256 than when it was built"}
 	}
+	if image.Template != nil {
+		for name := range image.Template.Files {
+			if err := image.checkFile(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
 	return remember(image, before)
 }
 
 // remember saves the next check its work. A store that one may only read is checked in full every time.
-func remember(image Image, seen fingerprint) error {
+func remember(image Image, seen map[string]fingerprint) error {
 	text, err := json.Marshal(seen)
 	if err != nil {
 		return fmt.Errorf("verifying image %s: %w", image.Name, err)
@@ -83,23 +91,35 @@ func remember(image Image, seen fingerprint) error {
 	return nil
 }
 
-func look(image Image) (fingerprint, error) {
-	info, err := os.Stat(image.Disk)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fingerprint{}, &DamagedError{Name: image.Name, Disk: image.Disk, Reason: "is missing"}
+// look returns the fingerprints of an image's large files, by name.
+func look(image Image) (map[string]fingerprint, error) {
+	sizes := map[string]int64{filepath.Base(image.Disk): image.DiskSize}
+	if image.Template != nil {
+		for name, file := range image.Template.Files {
+			sizes[name] = file.Size
+		}
 	}
-	if err != nil {
-		return fingerprint{}, fmt.Errorf("checking image %s: %w", image.Name, err)
+	found := map[string]fingerprint{}
+	for name, size := range sizes {
+		path := filepath.Join(filepath.Dir(image.Disk), name)
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &DamagedError{Name: image.Name, Disk: path, Reason: "is missing"}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("checking image %s: %w", image.Name, err)
+		}
+		if info.Size() != size {
+			reason := fmt.Sprintf("has %d bytes instead of %d", info.Size(), size)
+			return nil, &DamagedError{Name: image.Name, Disk: path, Reason: reason}
+		}
+		print := fingerprint{Size: info.Size(), Written: info.ModTime().UnixNano()}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			print.Inode, print.Changed = stat.Ino, stat.Ctim.Nano()
+		}
+		found[name] = print
 	}
-	if info.Size() != image.DiskSize {
-		reason := fmt.Sprintf("has %d bytes instead of %d", info.Size(), image.DiskSize)
-		return fingerprint{}, &DamagedError{Name: image.Name, Disk: image.Disk, Reason: reason}
-	}
-	print := fingerprint{Size: info.Size(), Written: info.ModTime().UnixNano()}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		print.Inode, print.Changed = stat.Ino, stat.Ctim.Nano()
-	}
-	return print, nil
+	return found, nil
 }
 
 // hashFile reads about 1 GB/s from the page cache on the host that this was measured on.

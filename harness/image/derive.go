@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -19,7 +20,11 @@ type Derivation struct {
 	Content string
 	// Make leaves the finished overlay at the path disk, complete and closed, and the EFI variables that belong to it at
 	// [VariablesBeside] it if the base has any. A further file beside it is thrown away.
+	//
+	// For a template, it leaves the files of [SavedBeside] too.
 	Make func(ctx context.Context, disk string) error
+	// Template, if set, makes the derived image one; its Files are filled in, and Make may fill in the key.
+	Template *Template
 	// Waiting is called once when another process makes the same image.
 	Waiting func()
 	Now     func() time.Time
@@ -74,6 +79,12 @@ func (s *Store) Derive(ctx context.Context, d Derivation) (derived Image, err er
 	}
 	derived = d.Base
 	derived.Schema, derived.Base, derived.Recipe, derived.Built = schema, d.Base.Digest, recipe, d.Now()
+	if d.Template != nil {
+		derived.Template = &Template{Made: d.Template.Made, AuthorizedKey: d.Template.AuthorizedKey}
+		if derived.Template.Files, err = savedFiles(ctx, disk); err != nil {
+			return Image{}, err
+		}
+	}
 	if derived.DiskSHA256, err = hashFile(ctx, disk); err != nil {
 		return Image{}, fmt.Errorf("hashing the derived image: %w", err)
 	}
@@ -102,9 +113,9 @@ func (s *Store) Derive(ctx context.Context, d Derivation) (derived Image, err er
 	return derived, nil
 }
 
-// SweepDerived removes the derived images whose base is not in bases any more, and what dead processes left while they made one.
+// SweepDerived removes the derived images whose base is in none of the bases any more, and what dead processes left while they made one.
 // It returns what it removed, as NAME/DIGEST. An image in use stays.
-func (s *Store) SweepDerived(ctx context.Context, bases *Store) ([]string, error) {
+func (s *Store) SweepDerived(ctx context.Context, bases ...*Store) ([]string, error) {
 	swept, err := s.Sweep(ctx)
 	if err != nil {
 		return swept, err
@@ -134,11 +145,10 @@ func (s *Store) SweepDerived(ctx context.Context, bases *Store) ([]string, error
 }
 
 // stands tells whether a derived image is whole and has its base.
-func (s *Store) stands(bases *Store, name, digest string) bool {
+func (s *Store) stands(bases []*Store, name, digest string) bool {
 	derived, err := s.load(name, digest)
-	if err != nil {
-		return false
-	}
-	_, err = bases.load(name, derived.Base)
-	return err == nil
+	return err == nil && slices.ContainsFunc(bases, func(base *Store) bool {
+		_, err := base.load(name, derived.Base)
+		return err == nil
+	})
 }

@@ -38,7 +38,7 @@ func (e *DamagedError) Error() string {
 type Image struct {
 	Schema int    `json:"schema"`
 	Name   string `json:"name"`
-	// Digest identifies the image: it covers the disk, the EFI variables and the recipe. 64 hexadecimal digits.
+	// Digest identifies the image: it covers the disk, what else was saved with it, and the recipe. 64 hexadecimal digits.
 	Digest string `json:"digest"`
 	Recipe string `json:"recipe"` // see [Recipe]
 	// Base is the digest of the image that a derived one stands on, see [Derivation].
@@ -51,6 +51,9 @@ type Image struct {
 	// Variables is the path of the EFI variables that the firmware has settled on the disk; empty for a BIOS.
 	Variables       string `json:"-"`
 	VariablesSHA256 string `json:"variables_sha256,omitempty"`
+
+	// Template is what makes a guest of the image go on instead of booting it; nil for an image that is off.
+	Template *Template `json:"template,omitempty"`
 
 	Distribution string              `json:"distribution"`
 	Release      string              `json:"release"`
@@ -87,6 +90,9 @@ func (i Image) digest() string {
 	text := "disk " + i.DiskSHA256 + "\nrecipe " + i.Recipe + "\n"
 	if i.VariablesSHA256 != "" {
 		text += "variables " + i.VariablesSHA256 + "\n"
+	}
+	if i.Template != nil {
+		text += i.Template.digestText()
 	}
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Store is a directory of images: NAME/DIGEST/{disk.qcow2,image.json}, with variables.fd for EFI. Whatever begins with a dot
+// Store is a directory of images: NAME/DIGEST/{disk.qcow2,image.json}, with variables.fd for EFI, and what a
+// template has beside. Whatever begins with a dot
 // is not an image: .build/ is where images come into being, .log/ keeps what the last build of each said.
 type Store struct {
 	Dir string
@@ -113,6 +114,16 @@ func (s *Store) add(image Image, disk string) error {
 		}
 		if err := syncFile(filepath.Join(staged, variablesFile)); err != nil {
 			return err
+		}
+	}
+	if image.Template != nil {
+		for name := range image.Template.Files {
+			if err := os.Rename(filepath.Join(filepath.Dir(disk), name), filepath.Join(staged, name)); err != nil {
+				return fmt.Errorf("storing the template: %w", err)
+			}
+			if err := syncFile(filepath.Join(staged, name)); err != nil {
+				return err
+			}
 		}
 	}
 	text, err := json.MarshalIndent(image, "", "  ")

@@ -245,3 +245,16 @@ func cleanDocument(doc *Document) {
 		doc.Notes[i] = Note{Kind: fact.Kind(protocol.Clean(string(note.Kind))), Error: hider.Hide(protocol.Clean(note.Error))}
 	}
 }
+
+// SetClock sets the guest's clock.
+func SetClock(ctx context.Context, conn guest.Conn, now time.Time) error {
+	command := guest.Command{Line: fmt.Sprintf("date --utc --set=@%d.%09d", now.Unix(), now.Nanosecond())}
+	result, err := conn.Run(ctx, command)
+	if err == nil {
+		err = result.Err(command)
+	}
+	if err != nil {
+		return fmt.Errorf("setting the guest's clock: %w", err)
+	}
+	return nil
+}

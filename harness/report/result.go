@@ -28,6 +28,7 @@ type Result struct {
 	Phases   []Phase           `json:"phases"`
 	Counts   Counts            `json:"counts"`
 	Host     Host              `json:"host"`
+	Clones   Clones            `json:"clones"`
 	RunDir   string            `json:"run_dir"`
 }
 
@@ -37,6 +38,13 @@ type Image struct {
 	Digest string `json:"digest"`
 	// Given is the digest of the derived image in which the scenario's given state is there, if it has one.
 	Given string `json:"given,omitempty"`
+}
+
+// Clones tells how the run's clones came to life.
+type Clones struct {
+	Start string `json:"start"` // warm: they went on from a template; cold: they were booted
+	// Why they had to be booted.
+	Why string `json:"why,omitempty"`
 }
 
 // Lock is the frozen candidate: the digest of every file that was applied.

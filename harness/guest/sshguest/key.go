@@ -25,6 +25,10 @@ func GenerateKey() (signer ssh.Signer, authorizedKey string, privatePEM []byte, 
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("encoding an ssh key: %w", err)
 	}
-	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
-	return signer, line + " patchlab", pem.EncodeToMemory(block), nil
+	return signer, AuthorizedKey(signer), pem.EncodeToMemory(block), nil
+}
+
+// AuthorizedKey is the line for authorized_keys (without a newline) of a key that patchlab made.
+func AuthorizedKey(signer ssh.Signer) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))) + " patchlab"
 }

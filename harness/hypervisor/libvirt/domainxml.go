@@ -75,8 +75,8 @@ func describe(made furnished) (libvirtxml.Domain, error) {
 		Memory:   &libvirtxml.DomainMemory{Value: uint(spec.MemoryMiB), Unit: "MiB"},
 		VCPU:     &libvirtxml.DomainVCPU{Value: uint(spec.VCPUs)},
 		// A new one for each domain: a guest that goes on in another one hears of it, and asks for new randomness.
-		GenID:   &libvirtxml.DomainGenID{},
-		SysInfo: sysInfo(spec.Credentials),
+		GenID:    &libvirtxml.DomainGenID{},
+		SysInfo:  sysInfo(spec.Credentials),
 		OS:       operatingSystem(spec, made.firmware),
 		Features: features,
 		CPU:      cpu,

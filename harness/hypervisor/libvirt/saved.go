@@ -76,7 +76,7 @@ func (d *domain) Save(ctx context.Context, state string) (err error) {
 
 // moveOut lets the domain migrate to a socket and copies what comes.
 func (d *domain) moveOut(ctx context.Context, home local, socket string, to io.Writer) error {
-	listener, err := net.Listen("unix", socket)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", socket)
 	if err != nil {
 		return err
 	}
