@@ -121,15 +121,18 @@ func (r *run) learnControl(ctx context.Context, c *clone, p *phase) (err error) 
 // firstBoot waits for the guest's first boot. A job that hangs in the unpatched guest makes the image unusable as a
 // yardstick.
 func (r *run) firstBoot(ctx context.Context, c *clone, p *phase) error {
-	p.steps["clone"] = c.made
 	if c.warm {
-		return nil // it has settled already
+		p.steps["clone"] = c.times.settled
+		return nil
 	}
+	p.steps["clone"] = c.times.running
 	_, err := p.step("boot", func() error {
 		if err := c.connect(ctx, r.bounds.Boot, ""); err != nil {
 			return err
 		}
+		c.times.answer = c.times.since(r.lab.Now())
 		settled, err := c.settle(ctx)
+		c.times.settled = c.times.since(r.lab.Now())
 		if err == nil && len(settled.Jobs) > 0 {
 			return fmt.Errorf("the unpatched guest does not settle: %s still has a %s job", settled.Jobs[0].Unit,
 				settled.Jobs[0].Type)

@@ -37,11 +37,22 @@ type clone struct {
 	access  Access
 	address string
 	bootID  string
-	made    float64 // seconds from nothing to a started domain, or to one that has gone on and settled
-	warm    bool    // it went on from a template, and is connected
+	warm    bool // it went on from a template, and is connected
+	times   cloneTimes
 	// outOfBand says that conn leads over the guest agent, because ssh does not answer.
 	outOfBand bool
 }
+
+// cloneTimes are seconds since a clone was asked for, until ...
+type cloneTimes struct {
+	began   time.Time
+	running float64 // its domain ran
+	answer  float64 // it answered over ssh
+	settled float64 // it had come to rest
+}
+
+// since returns the seconds until now.
+func (t cloneTimes) since(now time.Time) float64 { return seconds(now.Sub(t.began)) }
 
 // cloneOrder says what to clone and for what.
 type cloneOrder struct {
@@ -63,7 +74,6 @@ func (o cloneOrder) variables() string {
 // a clock of its own). The context that use gets ends when the domain does. A clone that cannot go on from the run's template
 // is booted instead.
 func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.Context, *clone) error) error {
-	began := r.lab.Now()
 	c, err := r.makeClone(ctx, order)
 	if err != nil && r.template != nil && ctx.Err() == nil {
 		r.goCold(err)
@@ -72,12 +82,12 @@ func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.
 	if err != nil {
 		return err
 	}
-	c.made = seconds(r.lab.Now().Sub(began))
 	return r.useClone(ctx, c, order, use)
 }
 
 // makeClone returns a clone whose domain runs. When it fails, it has taken everything back.
 func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err error) {
+	times := cloneTimes{began: r.lab.Now()}
 	access, err := r.access()
 	if err != nil {
 		return nil, fmt.Errorf("making the clone's key: %w", err)
@@ -90,7 +100,7 @@ func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err er
 	if err != nil {
 		return nil, fmt.Errorf("defining the clone: %w", err)
 	}
-	c := &clone{domain: domain, bounds: r.bounds, console: order.console, access: access, warm: spec.Resume.State != ""}
+	c := &clone{domain: domain, bounds: r.bounds, console: order.console, access: access, warm: spec.Resume.State != "", times: times}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.discard(ctx, c))
@@ -108,6 +118,7 @@ func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err er
 	if caller, ok := domain.(hypervisor.AgentCaller); ok && r.lab.Agent != nil {
 		c.agent = r.lab.Agent(caller, r.commands)
 	}
+	c.times.running = c.times.since(r.lab.Now())
 	if !c.warm {
 		return c, nil
 	}
@@ -161,13 +172,17 @@ func (r *run) access() (Access, error) {
 	return r.lab.NewAccess(r.image.Access, key)
 }
 
+func (r *run) domainName(order cloneOrder) string {
+	return "patchlab-" + r.dir.ID + "-" + order.purpose
+}
+
 func (r *run) spec(order cloneOrder, access Access) (hypervisor.DomainSpec, error) {
 	source := r.image
 	if r.template != nil {
 		source = *r.template
 	}
 	spec := hypervisor.DomainSpec{
-		Name:  "patchlab-" + r.dir.ID + "-" + order.purpose,
+		Name:  r.domainName(order),
 		RunID: r.dir.ID, RunDir: r.dir.Path,
 		Firmware: r.image.Firmware, Accelerator: r.host.Accelerator.Best,
 		MemoryMiB: r.image.MemoryMiB, VCPUs: r.image.VCPUs,

@@ -102,26 +102,11 @@ func openLog(path string) (*os.File, error) {
 
 // test is the order of the phases.
 func (r *run) test(ctx context.Context) (err error) {
-	if r.host, err = r.lab.Host(ctx); err != nil {
-		return err
-	}
-	if err := roomFor(r.dir.Path); err != nil {
-		return err
-	}
-	if err := r.buildPackages(ctx); err != nil {
-		return err
-	}
-	r.bounds = bounds(r.lab.Timeouts, r.scenario.Timeouts, r.host.Accelerator.Slowness)
-	r.result.Host = report.Host{
-		Accelerator: string(r.host.Accelerator.Best), Slowness: r.host.Accelerator.Slowness,
-	}
-	image, release, err := r.lab.Image(ctx, r.scenario.Image)
+	release, err := r.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	r.image = image
-	r.result.Image = report.Image{Name: r.image.Name, Digest: r.image.Digest}
 	releaseGiven, err := r.given(ctx)
 	if err != nil {
 		return err
@@ -151,6 +136,28 @@ func (r *run) test(ctx context.Context) (err error) {
 		}
 		return r.keep(c)
 	})
+}
+
+// open finds what a run stands on: the hypervisor, room, the packages of its sources, and the image, until that is released.
+func (r *run) open(ctx context.Context) (release func() error, err error) {
+	if r.host, err = r.lab.Host(ctx); err != nil {
+		return nil, err
+	}
+	if err := roomFor(r.dir.Path); err != nil {
+		return nil, err
+	}
+	if err := r.buildPackages(ctx); err != nil {
+		return nil, err
+	}
+	r.bounds = bounds(r.lab.Timeouts, r.scenario.Timeouts, r.host.Accelerator.Slowness)
+	r.result.Host = report.Host{
+		Accelerator: string(r.host.Accelerator.Best), Slowness: r.host.Accelerator.Slowness,
+	}
+	if r.image, release, err = r.lab.Image(ctx, r.scenario.Image); err != nil {
+		return nil, err
+	}
+	r.result.Image = report.Image{Name: r.image.Name, Digest: r.image.Digest}
+	return release, nil
 }
 
 // patch is what happens to the clone.
@@ -206,7 +213,7 @@ func (r *run) prepare(ctx context.Context, c *clone) error {
 			return err
 		}
 		if c.warm {
-			r.booted("resume", c.made, c)
+			r.booted("resume", c.times.settled, c)
 		} else {
 			r.booted("start", p.steps["boot"], c)
 		}

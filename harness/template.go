@@ -207,9 +207,11 @@ func (c *clone) wake(ctx context.Context, bound time.Duration, now func() time.T
 	if err := c.connect(ctx, bound, ""); err != nil {
 		return err
 	}
+	c.times.answer = c.times.since(now())
 	if err := probe.SetClock(ctx, c.conn, now()); err != nil {
 		return err
 	}
 	_, err := c.settle(ctx)
+	c.times.settled = c.times.since(now())
 	return err
 }

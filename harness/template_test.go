@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -171,5 +172,31 @@ func TestWhereNothingCanBeSavedClonesAreBooted(t *testing.T) {
 				t.Errorf("left behind: %q, %v", left, err)
 			}
 		})
+	}
+}
+
+func TestATrialLeavesNothingButTheTemplate(t *testing.T) {
+	t.Parallel()
+	l := newWarmLab(t)
+	idled := ""
+	trial, err := harness.TryClone(t.Context(), l.lab(), "debian-12-web", 2, l.options(), func(_ context.Context, domain string) error {
+		idled = domain
+		_, err := l.driver.Lookup(t.Context(), domain)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trial.Clones.Start != "warm" || len(trial.Captures) != 2 || trial.Facts == 0 || !strings.HasSuffix(idled, "-run") {
+		t.Errorf("%+v, idle %q", trial, idled)
+	}
+	l.checkNothingLeft()
+	runs, err := os.ReadDir(filepath.Join(l.dir, "runs"))
+	if err != nil || len(runs) != 0 || len(l.templates()) != 1 {
+		t.Errorf("left: runs %v, templates %q (%v)", runs, l.templates(), err)
+	}
+	again, err := harness.TryClone(t.Context(), l.lab(), "debian-12-web", 0, harness.RunOptions{Sink: l.options().Sink, Cold: true}, nil)
+	if err != nil || again.Clones.Start != "cold" || again.Template != 0 {
+		t.Errorf("a cold one: %+v, %v", again, err)
 	}
 }

@@ -30,11 +30,11 @@ func newBenchCommand(env *environment) *cobra.Command {
 		Use:     "bench",
 		Short:   "Measure what patchlab costs",
 		Long:    `Measure what patchlab costs on this host. Figures mean something on a host that does nothing else.`,
-		Example: "  patchlab bench overhead",
+		Example: "  patchlab bench overhead\n  patchlab bench clone",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newOverheadCommand(env))
+	cmd.AddCommand(newOverheadCommand(env), newCloneCommand(env))
 	return cmd
 }
 
@@ -260,7 +260,7 @@ func plainDomain(
 
 // stepTitles are the words of the table.
 var stepTitles = map[string]string{
-	bench.Define: "make and start a domain", bench.Boot: "boot", bench.Copy: "copy", bench.Install: "install",
+	bench.Define: "make a clone and start it", bench.Boot: "boot", bench.Copy: "copy", bench.Install: "install",
 	bench.Restart: "restart after", bench.Check: "check", bench.Reboot: "reboot", bench.Teardown: "take away",
 	bench.Baseline: "baseline, control", bench.Captures: "captures of facts", bench.Suites: "suites", bench.Rest: "everything else",
 }

@@ -83,8 +83,10 @@ func TestGCListsWhatItRemoved(t *testing.T) {
 	t.Parallel()
 	got := collected{
 		Swept: gc.Swept{Domains: []string{"patchlab-1"}, Files: []string{"/runs/1/disk.qcow2"}}, Builds: []string{"debian-12-web"},
+		Templates: []string{"debian-12-web/1e0e"},
 	}.table()
-	const want = "removed domain  patchlab-1\nremoved file    /runs/1/disk.qcow2\nremoved build   debian-12-web\n"
+	const want = "removed domain    patchlab-1\nremoved file      /runs/1/disk.qcow2\nremoved build     debian-12-web\n" +
+		"removed template  debian-12-web/1e0e\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -47,7 +47,7 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, host.Driver.Close()) }()
-	result := collected{Builds: []string{}, Derived: []string{}}
+	result := collected{Builds: []string{}, Derived: []string{}, Templates: []string{}}
 	var failures [5]error
 	result.Swept, failures[0] = gc.Sweep(ctx, gc.Options{
 		Drivers: []hypervisor.Driver{host.Driver}, RunsDir: e.Dirs.Runs, Kept: kept,
@@ -60,7 +60,8 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 		given := harness.GivenStore(e.Dirs.Cache)
 		derived, failures[2] = given.SweepDerived(ctx, images)
 		result.Derived = append(result.Derived, derived...)
-		result.Templates, failures[4] = harness.TemplateStore(e.Dirs.Cache).SweepDerived(ctx, images, given)
+		derived, failures[4] = harness.TemplateStore(e.Dirs.Cache).SweepDerived(ctx, images, given)
+		result.Templates = append(result.Templates, derived...)
 	}
 	var parts []string
 	parts, failures[3] = proxy.Sweep(harness.PackageCache(e.Dirs.Cache), 0)

@@ -157,7 +157,7 @@ func split(result report.Result, wall float64) side {
 		suites += p.Steps["suites"]
 		switch p.Name {
 		case "prepare":
-			step(Define, "", p.Steps["clone"])
+			step(Define, "", p.Steps["clone"]) // one that goes on from a template is up by then
 			step(Boot, "", p.Steps["boot"])
 		case "apply":
 			step(Copy, p.Increment, p.Steps["stage"])
