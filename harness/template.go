@@ -40,7 +40,7 @@ const (
 func (r *run) warmUp(ctx context.Context) (release func() error, err error) {
 	nothing := func() error { return nil }
 	if r.options.Cold {
-		r.goCold(errors.New("it was asked for"))
+		r.result.Clones.Start, r.result.Clones.Why, r.result.Clones.Asked = cold, "it was asked for", true
 		return nothing, nil
 	}
 	template, err := r.findTemplate(ctx)
@@ -63,9 +63,7 @@ func (r *run) warmUp(ctx context.Context) (release func() error, err error) {
 func (r *run) goCold(why error) {
 	r.template = nil
 	r.result.Clones.Start, r.result.Clones.Why = cold, why.Error()
-	if !r.options.Cold {
-		r.emit(progress.Note, "template", "clones are booted, for none could go on from a template: "+why.Error(), 0)
-	}
+	r.emit(progress.Note, "template", "clones are booted, for none could go on from a template: "+why.Error(), 0)
 }
 
 func (r *run) findTemplate(ctx context.Context) (image.Image, error) {

@@ -124,6 +124,7 @@ func lab() report.Result {
 	return report.Result{
 		Schema: 1, Scenario: "openssl-nginx", Image: report.Image{Name: "debian-12-web"}, Outcome: verdict.Testbed,
 		Reason: "QEMU is not installed: apt-get install qemu-system-x86", RunDir: "/r",
+		Clones: report.Clones{Start: "cold", Why: "no guest agent answers"},
 		Phases: []report.Phase{{Name: "prepare", Status: "failed", Seconds: 1}},
 		Truth:  &report.Truth{Outcome: verdict.Pass, Mismatch: []string{"outcome is testbed, not pass"}},
 	}

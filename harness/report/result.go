@@ -28,7 +28,7 @@ type Result struct {
 	Phases   []Phase           `json:"phases"`
 	Counts   Counts            `json:"counts"`
 	Host     Host              `json:"host"`
-	Clones   Clones            `json:"clones"`
+	Clones   Clones            `json:"clones,omitzero"`
 	RunDir   string            `json:"run_dir"`
 }
 
@@ -43,8 +43,10 @@ type Image struct {
 // Clones tells how the run's clones came to life.
 type Clones struct {
 	Start string `json:"start"` // warm: they went on from a template; cold: they were booted
-	// Why they had to be booted.
+	// Why they were booted.
 	Why string `json:"why,omitempty"`
+	// Asked says that a person wanted them booted.
+	Asked bool `json:"asked,omitempty"`
 }
 
 // Lock is the frozen candidate: the digest of every file that was applied.

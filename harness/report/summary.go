@@ -236,6 +236,9 @@ func (s *summary) end(result Result) {
 	if result.Host.Accelerator != "" {
 		s.paragraph("Measured: ", "  ", "on "+cmp.Or(result.Host.Hypervisor, "an unnamed hypervisor")+" with "+result.Host.Accelerator+".")
 	}
+	if why := result.Clones.Why; why != "" && !result.Clones.Asked {
+		s.paragraph("Clones:   ", "  ", "booted, as none could go on from a template: "+printable.Line(why, maxText))
+	}
 	if result.RunDir != "" {
 		s.line("Evidence: %s", filepath.Clean(result.RunDir)) // unbroken, to be copied
 	}
