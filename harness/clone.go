@@ -74,6 +74,15 @@ func (o cloneOrder) variables() string {
 // a clock of its own). The context that use gets ends when the domain does. A clone that cannot go on from the run's template
 // is booted instead.
 func (r *run) withClone(ctx context.Context, order cloneOrder, use func(context.Context, *clone) error) error {
+	release, err := r.reserveMemory(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if order.keep == nil || !order.keep() { // a guest that stays keeps its memory
+			release()
+		}
+	}()
 	c, err := r.makeClone(ctx, order)
 	if err != nil && r.template != nil && ctx.Err() == nil {
 		r.goCold(err)

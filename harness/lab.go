@@ -32,6 +32,8 @@ type Lab struct {
 	// Mirror finds the host's package mirror; it is asked only when an increment needs packages.
 	Mirror func(ctx context.Context) (mirror.Mirror, error)
 	Suites Suites
+	// Memory is what clones may have together; nil where nobody knows.
+	Memory *Memory
 
 	Timeouts timing.Timeouts // for KVM
 	RunsDir  string

@@ -28,13 +28,14 @@ name of one that comes with patchlab; --image runs it on another image than its 
 to install. A suite is named in full, as bookworm-updates, or as a pocket of the image's release: security, updates, backports.
 
 Results go to stdout, progress to stderr; the evidence stays in the run directory that the result names. Several runs
-print one result a line with --output json, and end with the worst exit code.`
+print one result a line with --output json, and end with the worst exit code; with --jobs they run at once.`
 
 const runExample = `  patchlab run openssl-nginx
   patchlab run scenarios/openssl-nginx.yaml --output json --junit junit.xml
   patchlab run --image debian-12-web --upgrade openssl,libssl3 --upgrade nginx
   patchlab run openssl-nginx --image debian-12-efi
-  patchlab run --image debian-12-web --pending security --reboot none --keep`
+  patchlab run --image debian-12-web --pending security --reboot none --keep
+  patchlab run kernel postgresql openssl-nginx --jobs auto --output json`
 
 // runOptions are the flags of `patchlab run`.
 type runOptions struct {
@@ -45,6 +46,7 @@ type runOptions struct {
 	cold      bool
 	dryRun    bool
 	junit     string
+	jobs      string
 }
 
 // runRequest is what `patchlab run` asks of the harness, once per scenario.
@@ -82,7 +84,9 @@ func newRunCommand(env *environment) *cobra.Command {
 	flags.BoolVar(&options.cold, "cold", false, "boot each clone, instead of letting it go on from a saved guest")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "check the scenario and say what would be done, without doing it")
 	flags.StringVar(&options.junit, "junit", "", "write the result as JUnit to a `FILE`, too")
+	flags.StringVar(&options.jobs, "jobs", "1", "how many scenarios to run at once: `N`, or auto for as many as this host has processors and memory for")
 	completeImage(env, cmd)
+	complete(cmd, "jobs", autoJobs)
 	complete(cmd, "reboot", "clean", "none")
 	complete(cmd, "mode", "upgrade", "with-new-pkgs", "full-upgrade")
 	return cmd
@@ -103,10 +107,14 @@ func completeImage(env *environment, cmd *cobra.Command) {
 	}
 }
 
-// run checks everything before anything starts, runs the scenarios one after the other, and ends with the worst exit code.
+// run checks everything before anything starts, runs the scenarios, and ends with the worst exit code.
 func run(ctx context.Context, env *environment, options runOptions) error {
 	if options.junit != "" && len(options.scenarios) > 1 {
 		return usage(errors.New("--junit takes the result of one scenario"))
+	}
+	jobs, err := parseJobs(options.jobs)
+	if err != nil {
+		return usage(err)
 	}
 	loaded, remove, err := loadAll(env, options)
 	defer remove()
@@ -127,12 +135,11 @@ func run(ctx context.Context, env *environment, options runOptions) error {
 		return plan(env, loaded)
 	}
 	runner, done := env.runner()
-	codes := make([]int, 0, len(loaded))
-	for _, s := range loaded {
-		codes = append(codes, runOne(ctx, env, runner, s, options, len(loaded) > 1))
-		if ctx.Err() != nil {
-			break
-		}
+	var codes []int
+	if jobs = min(jobs, len(loaded)); jobs > 1 {
+		codes = atOnce(ctx, env, runner, loaded, options, jobs)
+	} else {
+		codes = inTurn(ctx, env, runner, loaded, options)
 	}
 	if err := done(); err != nil {
 		env.notice("closing the hypervisor: " + err.Error())
@@ -143,11 +150,9 @@ func run(ctx context.Context, env *environment, options runOptions) error {
 	return nil
 }
 
-// runOne runs a scenario, shows its result and returns its exit code.
-func runOne(ctx context.Context, env *environment, runner runner, s scenario.Scenario, options runOptions, several bool) int {
-	sink, endOfProgress := env.sink()
-	result, err := runner(ctx, runRequest{Scenario: s, Keep: options.keep, Cold: options.cold, Sink: sink})
-	endOfProgress()
+// tell shows what came of a run and returns its exit code.
+func tell(ctx context.Context, env *environment, s scenario.Scenario, e ended, options runOptions, several bool) int {
+	result, err := e.result, e.err
 	code := result.Outcome.ExitCode()
 	if err != nil {
 		_, nothing := errors.AsType[*patch.NothingError](err)

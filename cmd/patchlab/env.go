@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.yaml.in/yaml/v4"
 	"golang.org/x/term"
 
+	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/dirs"
 	"github.com/patchlab/patchlab/harness/progress"
 )
@@ -33,6 +35,9 @@ type environment struct {
 	Run runner
 
 	watching atomic.Pointer[progress.Sink] // shows progress at the moment
+
+	memoryOnce     sync.Once
+	memoryOfClones *harness.Memory // see memory
 }
 
 func newEnvironment() *environment {

@@ -153,6 +153,26 @@ func (e *environment) sweep(ctx context.Context, driver hypervisor.Driver, note 
 	}
 }
 
+// leftToHost is the memory in MiB that is never given to clones.
+const leftToHost = 256
+
+// memory is what the clones of this process may have together, asked once; nil where they run on another machine, whose memory
+// nobody here knows, or where the host does not tell.
+func (e *environment) memory() *harness.Memory {
+	e.memoryOnce.Do(func() {
+		if _, other := libvirt.Reaches(e.Connect); other {
+			return
+		}
+		available, err := harness.AvailableMemory()
+		if err != nil {
+			e.notice("memory is not watched: " + err.Error())
+			return
+		}
+		e.memoryOfClones = harness.NewMemory(available - leftToHost)
+	})
+	return e.memoryOfClones
+}
+
 // lab wires the parts that runs share. scenarioDir is where relative paths of compiled suites start.
 func (e *environment) lab(open func(context.Context) (harness.Host, error), scenarioDir string) (harness.Lab, error) {
 	self, err := os.Executable()
@@ -164,7 +184,8 @@ func (e *environment) lab(open func(context.Context) (harness.Host, error), scen
 	}
 	store := &image.Store{Dir: e.Dirs.Images}
 	return harness.Lab{
-		Host: open,
+		Memory: e.memory(),
+		Host:   open,
 		Image: func(ctx context.Context, name string) (image.Image, func() error, error) {
 			opened, err := image.Open(ctx, store, name)
 			if err != nil {
