@@ -30,8 +30,9 @@ var (
 type clone struct {
 	domain  hypervisor.Domain
 	dialer  guest.Dialer
-	agent   guest.Dialer // over the guest agent; nil where the hypervisor or the lab has no such way
-	conn    guest.Conn   // nil while the guest boots
+	agent   guest.Dialer   // over the guest agent; nil where the hypervisor or the lab has no such way
+	conn    guest.Conn     // nil while the guest boots
+	waiting *probe.Waiting // nil where none waits in the guest: it does from a template to the first reboot
 	bounds  timing.Timeouts
 	console string // file on the host
 	access  Access
@@ -47,6 +48,7 @@ type clone struct {
 type cloneTimes struct {
 	began   time.Time
 	running float64 // its domain ran
+	awake   float64 // the probe that waits in it answered
 	answer  float64 // it answered over ssh
 	settled float64 // it had come to rest
 }
@@ -59,8 +61,10 @@ type cloneOrder struct {
 	purpose string // "run" or "baseline": part of the domain's name
 	overlay string // ends with [rundir.DiskExt]
 	console string
-	memory  string      // file to keep the guest's RAM in, for one that is to be saved
-	keep    func() bool // asked at the end: leave the guest running
+	memory  string // file to keep the guest's RAM in, for one that is to be saved
+	// awake, if set, is called when the probe that waits in a guest that goes on has answered, before anybody has logged in.
+	awake func(context.Context, *clone) error
+	keep  func() bool // asked at the end: leave the guest running
 	// finish, if set, is called when use has succeeded. It may turn the domain off.
 	finish func(context.Context, *clone) error
 }
@@ -133,7 +137,7 @@ func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err er
 	}
 	watched, stop := watch(ctx, domain)
 	defer stop()
-	return c, whyEnded(ctx, watched, c.wake(watched, r.bounds.Boot, r.lab.Now))
+	return c, whyEnded(ctx, watched, r.wake(watched, c, order))
 }
 
 // discard takes a clone away on a clock of its own.
@@ -244,6 +248,7 @@ func (r *run) teardown(ctx context.Context, c *clone) error {
 
 // remove takes the clone away, after the evidence that only a live domain can give.
 func (c *clone) remove(ctx context.Context, dir *rundir.Dir) error {
+	c.rest()
 	if c.conn != nil {
 		_ = c.conn.Close() // the domain goes now anyway
 	}
@@ -320,7 +325,11 @@ func (e *refusedError) Unwrap() error { return e.error }
 
 // settle waits until the init system has nothing queued, and notes which boot this is.
 func (c *clone) settle(ctx context.Context) (probe.Settled, error) {
-	settled, err := probe.Settle(ctx, c.conn, c.bounds.Settle)
+	var settled probe.Settled
+	err := c.read(ctx, func(by probe.Runner) (err error) {
+		settled, err = probe.Settle(ctx, by, c.bounds.Settle)
+		return err
+	})
 	if err != nil {
 		return settled, err
 	}
@@ -338,6 +347,7 @@ func (c *clone) restart(ctx context.Context, bound time.Duration) error {
 		return fmt.Errorf("asking the guest to reboot: %w", result.Err(command))
 	}
 	asked := err == nil
+	c.rest()
 	_ = c.conn.Close() // it dies with the boot
 	c.conn = nil
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, &noAnswerError{bound: bound})

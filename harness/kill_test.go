@@ -87,8 +87,6 @@ func moments() []struct {
 	warmly := func(arrange func(*blow)) func(*blow) {
 		return func(b *blow) {
 			b.lab.warm, b.options.Cold = true, false
-			before := b.lab.onUp
-			b.lab.onUp = func(s *server) { before(s); s.agent = true }
 			arrange(b)
 		}
 	}

@@ -1,12 +1,14 @@
 package harness_test
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +28,7 @@ import (
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/mirror"
 	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/probe/protocol"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
@@ -58,6 +61,7 @@ type lab struct {
 	held       int   // images that nobody released
 	given      bool  // the given state was made
 	keysLeft   bool  // a guest was turned off before it was cleared up
+	stays      bool  // a login does not end
 	warm       bool  // clones go on from a template, as they do unless somebody says otherwise
 }
 
@@ -85,6 +89,7 @@ func newLabIn(t *testing.T, dir string) *lab {
 		return nil
 	}
 	l.driver.OnAgent = l.agent
+	l.driver.OnChannel = l.channel
 	l.driver.OnDestroy = func(spec hypervisor.DomainSpec) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -149,6 +154,36 @@ func (d dialer) Dial(ctx context.Context) (guest.Conn, error) {
 		return nil, d.lab.dialFault
 	}
 	return d.guest.Dial(ctx)
+}
+
+// channel is a probe that waits in the guest of a domain.
+func (l *lab) channel(spec hypervisor.DomainSpec) (net.Conn, error) {
+	l.mu.Lock()
+	s := l.servers[spec.Name]
+	l.mu.Unlock()
+	here, there := net.Pipe()
+	go func() {
+		defer there.Close() //nolint:errcheck // whoever asked has gone
+		questions := bufio.NewScanner(there)
+		for questions.Scan() {
+			var question protocol.Question
+			if json.Unmarshal(questions.Bytes(), &question) != nil || s.deaf {
+				continue
+			}
+			conn, err := s.guest.Backdoor().Dial(context.Background())
+			if err != nil {
+				return
+			}
+			line := "/run/patchlab/probe-of-the-test " + strings.Join(question.Arguments, " ")
+			result, err := conn.Run(context.Background(), guest.Command{Line: line})
+			if err != nil {
+				return
+			}
+			_, _ = fmt.Fprintf(there, "%s%s%s", protocol.AnswerHeader(question.Nonce, result.ExitCode, len(result.Stdout), len(result.Stderr)),
+				result.Stdout, result.Stderr)
+		}
+	}()
+	return here, nil
 }
 
 // hold counts the images that are held.
@@ -233,6 +268,7 @@ type server struct {
 
 	// How the guest can be reached, for a test to spoil. The zero values are a guest that is well.
 	agent    bool   // it has one that answers
+	deaf     bool   // the probe that waited in it has gone
 	lockedUp bool   // no boot lets anybody in over ssh
 	sshFails error  // what connecting gives instead
 	greeting string // of its own port 22; "" is "greets"
@@ -251,8 +287,9 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	s.guest.OnPrefix("test -x /run/patchlab/probe-", guesttest.Says(""))
 	s.guest.OnPrefix("journalctl --boot", guesttest.Says("[    1.0] systemd[1]: Started nginx.service.\n"))
 	s.guest.OnPrefix("rm -rf -- ", guesttest.Says(""))
-	s.guest.OnPrefix("date --utc --set=@", s.reply(func() string { l.onWake(s); return "" }))
-	s.guest.On("loginctl list-sessions --no-legend", guesttest.Says("")) // whoever was in has gone
+	s.guest.OnMatch(subcommand("version"), guesttest.Says("1\n"))
+	s.guest.OnMatch(subcommand("clock"), s.reply(func() string { l.onWake(s); return "" }))
+	s.guest.OnPrefix("test -c /dev/virtio-ports/", guesttest.Says("")) // a probe waits from now on
 	s.guest.On("systemctl reboot", s.reply(s.reboot))
 	s.guest.OnPrefix("PATCHLAB_KEY=", s.reply(func() string { s.cleared = true; return "" }))
 	s.guest.On("systemctl poweroff", s.reply(func() string {
@@ -264,7 +301,11 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	}))
 	s.guest.OnMatch(subcommand("facts"), s.reply(s.document))
 	s.guest.OnMatch(subcommand("settle"), s.reply(func() string {
-		return render(probe.Settled{BootID: s.bootID(), State: "running"})
+		settled := probe.Settled{BootID: s.bootID(), State: "running"}
+		if l.stays {
+			settled.Logins = 1
+		}
+		return render(settled)
 	}))
 	s.guest.OnMatch(subcommand("job"), s.job)
 	s.scriptReach()

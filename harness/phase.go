@@ -88,8 +88,10 @@ func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fac
 		return r.overCut(ctx, c, p, func() (err error) {
 			ctx, cancel := context.WithTimeout(ctx, r.bounds.Probe)
 			defer cancel()
-			document, err = probe.Facts(ctx, c.conn)
-			return err
+			return c.read(ctx, func(by probe.Runner) (err error) {
+				document, err = probe.Facts(ctx, by)
+				return err
+			})
 		})
 	})
 	if err != nil {

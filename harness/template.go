@@ -18,7 +18,6 @@ import (
 	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/rundir"
-	"github.com/patchlab/patchlab/harness/wait"
 )
 
 // templateSchema changes when a template would be made in another way.
@@ -28,6 +27,9 @@ const templateSchema = 1
 func TemplateStore(cacheDir string) *image.Store {
 	return &image.Store{Dir: filepath.Join(cacheDir, "templates")}
 }
+
+// errAsleep ends the waiting for a guest that should go on.
+var errAsleep = errors.New("the guest does not go on from its template")
 
 // How the clones of a run came to life, as the result has it.
 const (
@@ -159,37 +161,30 @@ func (r *run) keepTemplate(order cloneOrder, c *clone, disk string) error {
 	return nil
 }
 
-// leaveAlone ends our login and waits, over the guest's agent, until nothing of it is left: the clones would find a session
-// whose other end is not there.
+// leaveAlone leaves a probe waiting in the guest, ends our login and waits until nothing of it is left: the clones would find a
+// session whose other end is not there.
 func (r *run) leaveAlone(ctx context.Context, c *clone) error {
-	if c.agent == nil {
-		return errors.New("without a guest agent nobody can tell when our login has ended")
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.bounds.Settle)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.bounds.Settle+r.bounds.Driver, errors.New("the guest was not left alone in time"))
 	defer cancel()
-	_ = c.conn.Close() // it is over
-	c.conn = nil
-	conn, err := c.agent.Dial(ctx)
-	if err != nil {
-		return fmt.Errorf("reaching the guest's agent: %w", err)
-	}
-	defer conn.Close() //nolint:errcheck // the guest goes on elsewhere
-	command := guest.Command{Line: "loginctl list-sessions --no-legend"}
-	err = wait.Until(ctx, "our login to end", 500*time.Millisecond, func(ctx context.Context) (bool, error) {
-		result, err := conn.Run(ctx, command)
-		if err == nil {
-			err = result.Err(command)
-		}
-		return err == nil && strings.TrimSpace(string(result.Stdout)) == "", err
-	})
-	if err != nil {
+	if err := probe.StartWaiting(ctx, c.conn); err != nil {
 		return err
 	}
-	settled, err := probe.Settle(ctx, conn, r.bounds.Settle)
-	if err == nil && len(settled.Jobs) > 0 {
-		err = fmt.Errorf("the guest does not settle: %s still has a %s job", settled.Jobs[0].Unit, settled.Jobs[0].Type)
+	_ = c.conn.Close() // it is over
+	c.conn = nil
+	if err := c.awaken(ctx); err != nil {
+		return err
 	}
-	return err
+	defer c.rest()
+	settled, err := probe.SettleAlone(ctx, c.waiting, r.bounds.Settle)
+	switch {
+	case err != nil:
+		return err
+	case len(settled.Jobs) > 0:
+		return fmt.Errorf("the guest does not settle: %s still has a %s job", settled.Jobs[0].Unit, settled.Jobs[0].Type)
+	case settled.Logins > 0:
+		return fmt.Errorf("the guest is not left alone: it has %d sessions", settled.Logins)
+	}
+	return nil
 }
 
 // machineID is the UUID that firmware tells every guest of an image: a clone is the machine that its image knows.
@@ -200,16 +195,81 @@ func machineID(i image.Image) string {
 	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
 }
 
-// wake brings a guest that went on from a template to the present: its clock stood still, and the timers that it has missed run.
-func (c *clone) wake(ctx context.Context, bound time.Duration, now func() time.Time) error {
-	if err := c.connect(ctx, bound, ""); err != nil {
+// wake makes a guest that went on from a template ready for use: awake, connected and settled.
+func (r *run) wake(ctx context.Context, c *clone, order cloneOrder) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.bounds.Settle, errAsleep)
+	defer cancel()
+	if err := c.wake(ctx, r.lab.Now); err != nil {
 		return err
 	}
-	c.times.answer = c.times.since(now())
-	if err := probe.SetClock(ctx, c.conn, now()); err != nil {
+	if order.awake != nil {
+		if err := order.awake(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := c.connect(ctx, r.bounds.Boot, ""); err != nil {
 		return err
 	}
+	c.times.answer = c.times.since(r.lab.Now())
 	_, err := c.settle(ctx)
-	c.times.settled = c.times.since(now())
+	c.times.settled = c.times.since(r.lab.Now())
 	return err
+}
+
+// wake brings a guest that went on from a template to the present, by the probe that waits in it: its clock stood still, and the
+// timers that it has missed run.
+func (c *clone) wake(ctx context.Context, now func() time.Time) error {
+	if err := c.awaken(ctx); err != nil {
+		return err
+	}
+	if err := probe.SetClock(ctx, c.waiting, now()); err != nil {
+		return err
+	}
+	c.times.awake = c.times.since(now())
+	return nil
+}
+
+// awaken reaches the probe that waits in the guest.
+func (c *clone) awaken(ctx context.Context) error {
+	dialer, ok := c.domain.(hypervisor.ChannelDialer)
+	if !ok {
+		return hypervisor.ErrNoChannel
+	}
+	channel, err := dialer.DialChannel(ctx)
+	if err != nil {
+		return err
+	}
+	c.waiting = probe.NewWaiting(channel)
+	return nil
+}
+
+// rest lets the probe wait for somebody else.
+func (c *clone) rest() {
+	if c.waiting != nil {
+		_ = c.waiting.Close() // it was only asked
+		c.waiting = nil
+	}
+}
+
+// read lets a guest be read by the probe that waits in it, as long as it does, else by one that is started for it over ssh. That
+// there is another way must not hide that ssh is gone: it is asked first.
+func (c *clone) read(ctx context.Context, do func(probe.Runner) error) error {
+	if c.waiting != nil {
+		if _, err := probe.BootID(ctx, c.conn); err != nil {
+			return err
+		}
+		if c.stillWaiting(ctx) {
+			if err := do(c.waiting); !errors.Is(err, guest.ErrLost) {
+				return err
+			}
+		}
+		c.rest() // the patch may have ended it
+	}
+	return do(c.conn)
+}
+
+func (c *clone) stillWaiting(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, c.bounds.Answer)
+	defer cancel()
+	return c.waiting.Answers(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/guest/guesttest"
@@ -15,12 +16,11 @@ import (
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
-// newWarmLab has guests with an agent, and lets clones go on from a template.
+// newWarmLab lets clones go on from a template.
 func newWarmLab(t *testing.T) *lab {
 	t.Helper()
 	l := newLab(t)
 	l.warm = true
-	l.onUp = func(s *server) { s.agent = true }
 	l.onApply["openssl"] = func(s *server) { s.upgrade("libssl3:amd64", "2") }
 	return l
 }
@@ -84,7 +84,13 @@ func TestTheClockOfAClonesGuestIsSet(t *testing.T) {
 		if strings.HasSuffix(name, "-template") {
 			want = 0 // it has just been booted
 		}
-		if got := s.guest.Count("date --utc --set=@"); got != want {
+		got := 0
+		for _, command := range s.guest.Commands() {
+			if subcommand("clock")(command) {
+				got++
+			}
+		}
+		if got != want {
 			t.Errorf("the clock of %s was set %d times, want %d", name, got, want)
 		}
 	}
@@ -125,13 +131,13 @@ func TestACloneThatCannotGoOnIsBooted(t *testing.T) {
 	t.Parallel()
 	denied := errors.New("permission denied by a profile")
 	for what, arrange := range map[string]func(*lab){
-		"define is refused": func(l *lab) { l.driver.FailNext(fake.Define, denied) },
-		"start is refused":  func(l *lab) { l.driver.FailNext(fake.Start, denied) },
+		"define is refused":        func(l *lab) { l.driver.FailNext(fake.Define, denied) },
+		"start is refused":         func(l *lab) { l.driver.FailNext(fake.Start, denied) },
+		"its port is out of reach": func(l *lab) { l.driver.FailNext(fake.Channel, denied) },
 		"its guest refuses to have its clock set": func(l *lab) {
 			l.onUp = func(s *server) {
-				s.agent = true
 				if s.spec.Resume.State != "" {
-					s.guest.OnPrefix("date --utc --set=@", guesttest.Exits(1, "", denied.Error()))
+					s.guest.OnMatch(subcommand("clock"), guesttest.Exits(1, "", denied.Error()))
 				}
 			}
 		},
@@ -155,7 +161,12 @@ func TestACloneThatCannotGoOnIsBooted(t *testing.T) {
 func TestWhereNothingCanBeSavedClonesAreBooted(t *testing.T) {
 	t.Parallel()
 	for what, arrange := range map[string]func(*lab){
-		"no agent":        func(l *lab) { l.onUp = func(*server) {} },
+		"no port": func(l *lab) {
+			l.onUp = func(s *server) {
+				s.guest.OnPrefix("test -c /dev/virtio-ports/", guesttest.Exits(1, "", "no such file"))
+			}
+		},
+		"somebody stays":  func(l *lab) { l.stays = true },
 		"save fails":      func(l *lab) { l.driver.FailNext(fake.Save, errors.New("no space left")) },
 		"it is asked for": func(l *lab) { l.warm = false },
 	} {
@@ -179,10 +190,13 @@ func TestATrialLeavesNothingButTheTemplate(t *testing.T) {
 	t.Parallel()
 	l := newWarmLab(t)
 	idled := ""
-	trial, err := harness.TryClone(t.Context(), l.lab(), "debian-12-web", 2, l.options(), func(_ context.Context, domain string) error {
-		idled = domain
-		_, err := l.driver.Lookup(t.Context(), domain)
-		return err
+	sink := l.options().Sink
+	trial, err := harness.TryClone(t.Context(), l.lab(), "debian-12-web", harness.TrialOptions{
+		Sink: sink, Captures: 2, FactsFirst: true, Idle: func(ctx context.Context, domain string) error {
+			idled = domain
+			_, err := l.driver.Lookup(ctx, domain)
+			return err
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -195,8 +209,23 @@ func TestATrialLeavesNothingButTheTemplate(t *testing.T) {
 	if err != nil || len(runs) != 0 || len(l.templates()) != 1 {
 		t.Errorf("left: runs %v, templates %q (%v)", runs, l.templates(), err)
 	}
-	again, err := harness.TryClone(t.Context(), l.lab(), "debian-12-web", 0, harness.RunOptions{Sink: l.options().Sink, Cold: true}, nil)
+	again, err := harness.TryClone(t.Context(), l.lab(), "debian-12-web", harness.TrialOptions{Sink: sink, Cold: true})
 	if err != nil || again.Clones.Start != "cold" || again.Template != 0 {
 		t.Errorf("a cold one: %+v, %v", again, err)
 	}
+}
+
+func TestAPatchThatEndsTheWaitingProbeDoesNotStopTheRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // nobody waits for real until it is given up
+		l := newWarmLab(t)
+		l.onApply["openssl"] = func(s *server) {
+			s.upgrade("libssl3:amd64", "2")
+			s.deaf = true
+		}
+		result := l.run(scripted("openssl"))
+		if result.Outcome != verdict.Pass || result.Clones.Start != "warm" {
+			t.Errorf("%s (%s), %+v", result.Outcome, result.Reason, result.Clones)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 
+	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
@@ -15,18 +17,27 @@ type Trial struct {
 	Clones   report.Clones
 	Template float64 // to make the template; 0 if it was there
 	Running  float64 // until its domain ran
+	Complete float64 // until the probe that waits in it had told a complete set of facts, with which ssh waits; 0 without one
 	Answer   float64 // until it answered over ssh, and the probe was there
 	Settled  float64
 	Captures []float64 // each complete set of facts, one after the other
 	Facts    int       // in the last of them
 }
 
-// TryClone makes a clone of an image, captures its facts some times, lets idle look at its domain, and takes it away. Its run
-// directory stays only when it fails.
-func TryClone(
-	ctx context.Context, lab Lab, image string, captures int, options RunOptions, idle func(ctx context.Context, domain string) error,
-) (t Trial, err error) {
-	r, err := newRun(lab, scenario.Scenario{Name: "clone of " + image, Image: image}, options)
+// TrialOptions say what is tried.
+type TrialOptions struct {
+	Sink     progress.Sink
+	Cold     bool // boot the clone
+	Captures int  // how many sets of facts are taken one after the other
+	// FactsFirst has the probe that waits in a clone tell a set of facts before anybody logs in.
+	FactsFirst bool
+	// Idle, if set, looks at the clone's domain in the end.
+	Idle func(ctx context.Context, domain string) error
+}
+
+// TryClone makes a clone of an image and takes it away again. Its run directory stays only when it fails.
+func TryClone(ctx context.Context, lab Lab, image string, options TrialOptions) (t Trial, err error) {
+	r, err := newRun(lab, scenario.Scenario{Name: "clone of " + image, Image: image}, RunOptions{Sink: options.Sink, Cold: options.Cold})
 	if err != nil {
 		return Trial{}, err
 	}
@@ -52,13 +63,20 @@ func TryClone(
 		}
 	}
 	order := cloneOrder{purpose: "run", overlay: r.dir.File(rundir.Overlay), console: r.dir.File(rundir.Console)}
+	if options.FactsFirst {
+		order.awake = func(ctx context.Context, c *clone) error {
+			_, err := probe.Facts(ctx, c.waiting)
+			t.Complete = c.times.since(r.lab.Now())
+			return err
+		}
+	}
 	err = r.withClone(ctx, order, func(ctx context.Context, c *clone) error {
 		return r.phase("prepare", "", func(p *phase) error {
 			if err := r.firstBoot(ctx, c, p); err != nil {
 				return r.unbootable(err, c)
 			}
 			t.Running, t.Answer, t.Settled = c.times.running, c.times.answer, c.times.settled
-			for range captures {
+			for range options.Captures {
 				before := p.steps["capture"]
 				facts, err := r.capture(ctx, c, p, "baseline")
 				if err != nil {
@@ -66,10 +84,10 @@ func TryClone(
 				}
 				t.Captures, t.Facts = append(t.Captures, hundredths(p.steps["capture"]-before)), facts.Len()
 			}
-			if idle == nil {
+			if options.Idle == nil {
 				return nil
 			}
-			return idle(ctx, r.domainName(order))
+			return options.Idle(ctx, r.domainName(order))
 		})
 	})
 	t.Clones = r.result.Clones

@@ -1,5 +1,6 @@
 // Command patchlab-probe runs inside a guest as root. It reads facts, tells whether the guest has settled, and runs jobs that
-// outlive a connection. It never talks to a network and changes nothing but /run/patchlab.
+// outlive a connection. It can wait in the guest for questions that come through a port of the hypervisor. It never talks to a
+// network and changes nothing but /run/patchlab, and the clock when it is told the time.
 package main
 
 import (
@@ -17,7 +18,9 @@ import (
 )
 
 const usage = `usage: patchlab-probe facts [--timings] [--only KIND]
-       patchlab-probe settle --timeout DURATION
+       patchlab-probe settle --timeout DURATION [--alone]
+       patchlab-probe clock --set NANOSECONDS
+       patchlab-probe wait [--port FILE]
        patchlab-probe job run NAME [--offset BYTES]
        patchlab-probe version
 `
@@ -52,6 +55,10 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (int
 		err = facts(ctx, rest, stdout, stderr)
 	case "settle":
 		err = settle(ctx, rest, stdout)
+	case "clock":
+		err = setClock(rest)
+	case "wait":
+		err = waitAt(ctx, rest)
 	case "job":
 		code, err = runJob(ctx, rest, stdout)
 	case "version":

@@ -24,12 +24,13 @@ const settleInterval = 500 * time.Millisecond
 func settle(ctx context.Context, arguments []string, stdout io.Writer) error {
 	flags := newFlags("settle")
 	timeout := flags.Duration("timeout", time.Minute, "how long to wait")
+	alone := flags.Bool("alone", false, "wait until nobody is logged in, too")
 	if err := parse(flags, arguments); err != nil {
 		return err
 	}
 	waiting, stop := context.WithTimeout(ctx, *timeout)
 	defer stop()
-	state, err := settledState(waiting)
+	state, err := settledState(waiting, *alone)
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -46,7 +47,7 @@ func settle(ctx context.Context, arguments []string, stdout io.Writer) error {
 
 // settledState polls systemd until it was at rest twice in a row: between two jobs it looks so for a moment. A question that
 // fails is asked again over another connection, for systemd may be about to execute itself anew.
-func settledState(ctx context.Context) (protocol.Settled, error) {
+func settledState(ctx context.Context, alone bool) (protocol.Settled, error) {
 	var last protocol.Settled
 	var lastErr error
 	quiet := 0
@@ -58,7 +59,10 @@ func settledState(ctx context.Context) (protocol.Settled, error) {
 		if err == nil {
 			last = state
 		}
-		if quiet++; err != nil || !state.Quiet() {
+		if alone {
+			last.Logins = logins(protocol.SessionsDir)
+		}
+		if quiet++; err != nil || !state.Quiet() || last.Logins > 0 {
 			quiet = 0
 		}
 		return quiet >= 2, nil
@@ -67,6 +71,21 @@ func settledState(ctx context.Context) (protocol.Settled, error) {
 		err = errors.Join(err, lastErr)
 	}
 	return last, err
+}
+
+// logins counts the sessions that the login manager knows; 0 where there is none.
+func logins(dir string) int {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	count := 0
+	for _, entry := range entries {
+		if !strings.Contains(entry.Name(), ".") { // the others are pipes that belong to one
+			count++
+		}
+	}
+	return count
 }
 
 // asker keeps a connection to systemd for as long as it answers.

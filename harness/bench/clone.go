@@ -29,10 +29,13 @@ type Clones struct {
 // Clone are the figures of clones that came to life in one way.
 type Clone struct {
 	Running *Figures `json:"running"` // until the domain ran
-	Answer  *Figures `json:"answer"`  // until the guest answered over ssh
-	Settled *Figures `json:"settled"`
-	First   *Figures `json:"first_capture"`
-	Later   *Figures `json:"later_captures"`
+	// Complete is until the probe that waits in the guest had told a complete set of facts, before anybody logged in; measured with
+	// clones of its own.
+	Complete *Figures `json:"complete,omitempty"`
+	Answer   *Figures `json:"answer"` // until the guest answered over ssh
+	Settled  *Figures `json:"settled"`
+	First    *Figures `json:"first_capture"`
+	Later    *Figures `json:"later_captures"`
 	// Memory is what the QEMU of a clone that was left idle holds of the host's memory, pages that it shares with others
 	// divided among them (Pss of /proc/PID/smaps_rollup), in MiB.
 	Memory *Figures `json:"memory_mib,omitempty"`
@@ -40,13 +43,13 @@ type Clone struct {
 
 // CloneTimes gathers the values of clones that came to life in one way.
 type CloneTimes struct {
-	Running, Answer, Settled, First, Later, Memory []float64
+	Running, Complete, Answer, Settled, First, Later, Memory []float64
 }
 
 // Sum returns the figures.
 func (t CloneTimes) Sum() Clone {
 	return Clone{
-		Running: figures(t.Running), Answer: figures(t.Answer), Settled: figures(t.Settled),
+		Running: figures(t.Running), Complete: figures(t.Complete), Answer: figures(t.Answer), Settled: figures(t.Settled),
 		First: figures(t.First), Later: figures(t.Later), Memory: figures(t.Memory),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 )
 
 // ErrNotFound is returned for a domain that does not exist (any more).
@@ -64,6 +65,21 @@ type AgentCaller interface {
 	// answer ({"return": ...}), which the guest wrote: it is not to be trusted. It returns an error that wraps [ErrNoAgent] if
 	// nobody answers within a few seconds or by the end of ctx, and an [*AgentError] if the agent refuses the command.
 	CallAgent(ctx context.Context, command []byte) ([]byte, error)
+}
+
+// ErrNoChannel is returned by [ChannelDialer.DialChannel] where there is no way to a guest's port: from another machine, or
+// where another user than ours may not connect.
+var ErrNoChannel = errors.New("the guest's port cannot be reached")
+
+// Channel is the name of the serial port that every domain has for a program of ours in its guest.
+const Channel = "org.patchlab.probe.0"
+
+// ChannelDialer is a domain whose [Channel] can be reached.
+type ChannelDialer interface {
+	// DialChannel connects to the guest's port, whoever or whatever is at it. There is one connection at a time: the next one
+	// waits until it is closed. It needs a running domain, and returns an error that wraps [ErrNoChannel] where there is no
+	// way.
+	DialChannel(ctx context.Context) (net.Conn, error)
 }
 
 // AgentError is the guest agent's own refusal of a command.

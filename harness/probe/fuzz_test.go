@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/patchlab/patchlab/harness/probe/protocol"
 )
@@ -40,7 +39,7 @@ func FuzzDocument(f *testing.F) {
 func FuzzSettled(f *testing.F) {
 	f.Add([]byte(`{"boot_id":"b","state":"degraded","jobs":[{"unit":"a","type":"start","state":"running"}],"failed":["x.service"]}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		settled, err := program.settle(t.Context(), says(0, string(answer), ""), time.Minute)
+		settled, err := program.settle(t.Context(), says(0, string(answer), ""), "settle --timeout 1m0s")
 		if err == nil {
 			words := append([]string{settled.State, settled.BootID}, settled.Failed...)
 			for _, j := range settled.Jobs {

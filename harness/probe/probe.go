@@ -54,7 +54,7 @@ func Install(ctx context.Context, conn guest.Conn) error {
 }
 
 // Facts reads the guest once. The probe must be installed.
-func Facts(ctx context.Context, conn guest.Conn) (Document, error) {
+func Facts(ctx context.Context, conn Runner) (Document, error) {
 	b, err := current()
 	if err != nil {
 		return Document{}, err
@@ -64,12 +64,38 @@ func Facts(ctx context.Context, conn guest.Conn) (Document, error) {
 
 // Settle waits until the guest has come to rest, or for so long. Both give the state in which it then is; see
 // [protocol.Settled.Quiet].
-func Settle(ctx context.Context, conn guest.Conn, timeout time.Duration) (Settled, error) {
+func Settle(ctx context.Context, conn Runner, timeout time.Duration) (Settled, error) {
 	b, err := current()
 	if err != nil {
 		return Settled{}, err
 	}
-	return b.settle(ctx, conn, timeout)
+	return b.settle(ctx, conn, "settle --timeout "+timeout.String())
+}
+
+// SettleAlone is [Settle] until nobody is logged in any more either.
+func SettleAlone(ctx context.Context, conn Runner, timeout time.Duration) (Settled, error) {
+	b, err := current()
+	if err != nil {
+		return Settled{}, err
+	}
+	return b.settle(ctx, conn, "settle --alone --timeout "+timeout.String())
+}
+
+// SetClock tells the guest what time it is. The probe must be installed.
+func SetClock(ctx context.Context, conn Runner, now time.Time) error {
+	b, err := current()
+	if err != nil {
+		return err
+	}
+	command := guest.Command{Line: fmt.Sprintf("%s clock --set %d", b.path(), now.UnixNano())}
+	result, err := conn.Run(ctx, command)
+	if err == nil {
+		err = result.Err(command)
+	}
+	if err != nil {
+		return fmt.Errorf("setting the guest's clock: %w", err)
+	}
+	return nil
 }
 
 // BootID returns the id of the guest's boot. It needs no probe.
@@ -165,7 +191,7 @@ func (b *build) installLine() string {
 	}, "; ")
 }
 
-func (b *build) facts(ctx context.Context, conn guest.Conn) (Document, error) {
+func (b *build) facts(ctx context.Context, conn Runner) (Document, error) {
 	var doc Document
 	if err := b.ask(ctx, conn, "facts", &doc); err != nil {
 		return Document{}, fmt.Errorf("reading facts: %w", err)
@@ -182,9 +208,9 @@ func checked(doc Document) (Document, error) {
 	return doc, nil
 }
 
-func (b *build) settle(ctx context.Context, conn guest.Conn, timeout time.Duration) (Settled, error) {
+func (b *build) settle(ctx context.Context, conn Runner, subcommand string) (Settled, error) {
 	var settled Settled
-	if err := b.ask(ctx, conn, "settle --timeout "+timeout.String(), &settled); err != nil {
+	if err := b.ask(ctx, conn, subcommand, &settled); err != nil {
 		return Settled{}, fmt.Errorf("waiting for the guest to settle: %w", err)
 	}
 	settled.State, settled.BootID = protocol.Clean(settled.State), protocol.Clean(settled.BootID)
@@ -200,7 +226,7 @@ func (b *build) settle(ctx context.Context, conn guest.Conn, timeout time.Durati
 }
 
 // ask runs a subcommand that prints one JSON document.
-func (b *build) ask(ctx context.Context, conn guest.Conn, subcommand string, into any) error {
+func (b *build) ask(ctx context.Context, conn Runner, subcommand string, into any) error {
 	command := guest.Command{Line: b.path() + " " + subcommand}
 	result, err := conn.Run(ctx, command)
 	if err != nil {
@@ -244,17 +270,4 @@ func cleanDocument(doc *Document) {
 	for i, note := range doc.Notes {
 		doc.Notes[i] = Note{Kind: fact.Kind(protocol.Clean(string(note.Kind))), Error: hider.Hide(protocol.Clean(note.Error))}
 	}
-}
-
-// SetClock sets the guest's clock.
-func SetClock(ctx context.Context, conn guest.Conn, now time.Time) error {
-	command := guest.Command{Line: fmt.Sprintf("date --utc --set=@%d.%09d", now.Unix(), now.Nanosecond())}
-	result, err := conn.Run(ctx, command)
-	if err == nil {
-		err = result.Err(command)
-	}
-	if err != nil {
-		return fmt.Errorf("setting the guest's clock: %w", err)
-	}
-	return nil
 }

@@ -159,7 +159,7 @@ func TestAnAnswerThatIsNotTheProbesIsTheGuestsFault(t *testing.T) {
 func TestALostConnectionStaysOne(t *testing.T) {
 	lost := &fakeConn{answer: func(string) (guest.Result, error) { return guest.Result{}, guest.ErrLost }}
 	_, errFacts := program.facts(t.Context(), lost)
-	_, errSettle := program.settle(t.Context(), lost, time.Minute)
+	_, errSettle := program.settle(t.Context(), lost, "settle --timeout 1m0s")
 	_, errJob := program.runJob(t.Context(), lost, "a", 0, io.Discard)
 	_, errID := BootID(t.Context(), lost)
 	for _, err := range []error{program.install(t.Context(), lost), errFacts, errSettle, errJob, errID} {
@@ -172,7 +172,7 @@ func TestALostConnectionStaysOne(t *testing.T) {
 func TestSettleGivesTheStateCleaned(t *testing.T) {
 	conn := says(0, `{"boot_id":"0b0e","state":"starting","jobs":[{"unit":"a\u001b.service","type":"start","state":"running"}],`+
 		`"failed":["b\n.service"],"uptime":12.5}`, "")
-	got, err := program.settle(t.Context(), conn, 90*time.Second)
+	got, err := program.settle(t.Context(), conn, "settle --timeout 1m30s")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,7 @@ func Run(t *testing.T, bench Bench) {
 		{"a guest that cannot be saved leaves no file", failedSaveLeavesNothing},
 		{"a screenshot is a PNG", showsScreen},
 		{"a guest without an agent is told as such, and in time", missesAgent},
+		{"the guest's port is reached while the domain runs", reachesChannel},
 		{"the version is told", tellsVersion},
 		{"a closed driver leaves its domains alone", closesGently},
 	}

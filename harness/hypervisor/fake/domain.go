@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"io"
+	"net"
 	"os"
 
 	"github.com/patchlab/patchlab/harness/hypervisor"
@@ -186,6 +188,24 @@ func (d *domain) Screenshot(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("drawing the screen: %w", err)
 	}
 	return picture.Bytes(), nil
+}
+
+// DialChannel lets the driver's OnChannel answer.
+func (d *domain) DialChannel(ctx context.Context) (net.Conn, error) {
+	if err := d.begin(ctx, Channel); err != nil {
+		return nil, err
+	}
+	spec, state := d.machine.spec, d.machine.state
+	d.driver.mu.Unlock()
+	if state != hypervisor.StateRunning {
+		return nil, fmt.Errorf("reaching the port of %s: it is %s", spec.Name, state)
+	}
+	if d.driver.OnChannel != nil {
+		return d.driver.OnChannel(spec)
+	}
+	here, there := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, there) }() // a guest at whose end nobody listens
+	return here, nil
 }
 
 // CallAgent lets the driver's OnAgent answer.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -23,6 +24,7 @@ var (
 	_ hypervisor.Screenshotter = (*domain)(nil)
 	_ hypervisor.AgentCaller   = (*domain)(nil)
 	_ hypervisor.Saver         = (*domain)(nil)
+	_ hypervisor.ChannelDialer = (*domain)(nil)
 )
 
 // Op is an operation of the driver or of one of its domains.
@@ -42,6 +44,7 @@ const (
 	Screenshot Op = "screenshot"
 	CallAgent  Op = "call the agent of"
 	Save       Op = "save"
+	Channel    Op = "reach the port of"
 )
 
 // Driver keeps its domains in memory. The hooks may be set before the first domain is defined; they are called without
@@ -54,6 +57,9 @@ type Driver struct {
 	OnDestroy func(spec hypervisor.DomainSpec)
 	// OnAgent is the guest's agent: it answers commands while the domain is on. Without it, no agent answers.
 	OnAgent func(ctx context.Context, spec hypervisor.DomainSpec, command []byte) ([]byte, error)
+
+	// OnChannel is what is at the guest's port. Without it, nobody answers there.
+	OnChannel func(spec hypervisor.DomainSpec) (net.Conn, error)
 
 	mu       sync.Mutex
 	machines map[string]*machine

@@ -188,11 +188,7 @@ func devices(spec hypervisor.DomainSpec) *libvirtxml.DomainDeviceList {
 			Source: &libvirtxml.DomainChardevSource{File: &libvirtxml.DomainChardevSourceFile{Path: spec.Console, Append: "on"}},
 			Target: &libvirtxml.DomainSerialTarget{Port: &port},
 		}},
-		Channels: []libvirtxml.DomainChannel{{
-			// libvirt chooses the path of the socket, and removes it.
-			Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
-			Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: "org.qemu.guest_agent.0"}},
-		}},
+		Channels: []libvirtxml.DomainChannel{channel("org.qemu.guest_agent.0"), channel(hypervisor.Channel)},
 		Videos: []libvirtxml.DomainVideo{{
 			Model:   libvirtxml.DomainVideoModel{Type: "vga", VRam: 16384, Heads: 1, Primary: "yes"},
 			Address: pciAddress(slotVideo),
@@ -208,6 +204,14 @@ func devices(spec hypervisor.DomainSpec) *libvirtxml.DomainDeviceList {
 		addSeed(list, spec.Seed)
 	}
 	return list
+}
+
+// channel is a port of the guest's that has a socket on the host. libvirt chooses the socket's path, and removes it.
+func channel(name string) libvirtxml.DomainChannel {
+	return libvirtxml.DomainChannel{
+		Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
+		Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: name}},
+	}
 }
 
 // addSeed puts a CD in. Its drive is SCSI over virtio: the kernels of cloud images have no driver for an IDE drive.

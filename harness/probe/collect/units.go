@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/probe/protocol"
 	"github.com/patchlab/patchlab/harness/probe/systemd"
 )
 
@@ -107,7 +108,7 @@ func wantedUnit(name string) bool {
 	return false
 }
 
-// ignoredUnits recognises what belongs to those who look: patchlab's jobs and mount, and what a login brings up.
+// ignoredUnits recognises what belongs to those who look: patchlab's jobs, mount and waiting probe, and what a login brings up.
 func ignoredUnits(src *Source) func(name string) bool {
 	var lookers map[string]bool
 	if table, _ := src.table(); table != nil { // its error is a note about processes
@@ -115,7 +116,7 @@ func ignoredUnits(src *Source) func(name string) bool {
 	}
 	return func(name string) bool {
 		switch {
-		case strings.HasPrefix(name, "patchlab-job-"), name == "run-patchlab.mount", isLoginUnit(name),
+		case strings.HasPrefix(name, "patchlab-job-"), name == protocol.WaitUnit, name == "run-patchlab.mount", isLoginUnit(name),
 			strings.HasPrefix(name, "run-credentials-"):
 			return true
 		}

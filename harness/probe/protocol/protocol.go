@@ -67,6 +67,8 @@ type Settled struct {
 	Failed []string `json:"failed"`
 	// UptimeSeconds is the time since the kernel started, by the kernel's count.
 	UptimeSeconds float64 `json:"uptime"`
+	// Logins is how many sessions there are; read only where the question was whether anybody is left.
+	Logins int `json:"logins,omitempty"`
 }
 
 // Quiet says whether the guest had come to rest.
