@@ -355,18 +355,30 @@ func TestADamagedBaselineIsLearnedAgain(t *testing.T) {
 	}
 }
 
-func TestOfTwoRunsAtOnceOneLearnsTheBaseline(t *testing.T) {
+func TestOfRunsAtOnceOneLearnsTheBaseline(t *testing.T) {
+	oneOfThree(t, false, "baseline:done", "another run is learning it")
+}
+
+func TestOfRunsAtOnceOneMakesTheTemplate(t *testing.T) {
+	oneOfThree(t, true, "template:done", "another run is making it")
+}
+
+// oneOfThree has three runs at once do what only one of them needs to do.
+func oneOfThree(t *testing.T, warm bool, done, said string) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		lab := newLab(t)
+		lab.warm = warm
 		lab.onApply["good"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
 		shared := lab.lab()
 		var mu sync.Mutex
 		var notes []string
-		options := harness.RunOptions{Sink: sinkFunc(func(e progress.Event) {
+		options := lab.options()
+		options.Sink = sinkFunc(func(e progress.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			notes = append(notes, e.Text)
-		})}
+		})
 		var all sync.WaitGroup
 		results := make([]report.Result, 3)
 		for i := range results {
@@ -379,19 +391,19 @@ func TestOfTwoRunsAtOnceOneLearnsTheBaseline(t *testing.T) {
 			})
 		}
 		all.Wait()
-		learned := 0
+		did := 0
 		for _, r := range results {
 			if r.Outcome != verdict.Pass {
 				t.Errorf("outcome %s (%s), findings %v", r.Outcome, r.Reason, ids(r))
 			}
-			if strings.Contains(phases(r), "baseline:done") {
-				learned++
+			if strings.Contains(phases(r), done) {
+				did++
 			}
 		}
-		if learned != 1 {
-			t.Errorf("%d runs learned the baseline, want 1", learned)
+		if did != 1 {
+			t.Errorf("%s is said of %d runs, want 1", done, did)
 		}
-		if !slices.Contains(notes, "another run is learning it") {
+		if !slices.Contains(notes, said) {
 			t.Error("nobody was told why the others wait")
 		}
 		lab.checkNothingLeft()
@@ -418,7 +430,12 @@ func TestEveryFaultIsListed(t *testing.T) {
 	}
 	rows = append(rows,
 		row{"the run directory cannot be made", "testbed", "TestARunDirectoryThatCannotBeMadeIsTheLabsFault"},
-		row{"several first runs of one image at once", "pass: one learns the baseline, the others wait", "TestOfTwoRunsAtOnceOneLearnsTheBaseline"})
+		row{"several first runs of one image at once", "pass: one learns the baseline, the others wait", "TestOfRunsAtOnceOneLearnsTheBaseline"},
+		row{"several first runs of one image at once, warm", "pass: one makes the template, the others wait", "TestOfRunsAtOnceOneMakesTheTemplate"},
+		row{"a template is damaged on disk", "pass: it is made anew", "TestADamagedTemplateIsMadeAnew"},
+		row{"a clone does not go on from its template", "pass: it is booted once, and the result says why", "TestACloneThatCannotGoOnIsBooted"},
+		row{"no guest can be saved", "pass: clones are booted, and the result says why", "TestWhereNothingCanBeSavedClonesAreBooted"},
+		row{"the host has too little memory", "testbed, before anything starts", "TestAHostWithTooLittleMemoryIsToldOfBeforeAnythingStarts"})
 	var table strings.Builder
 	for i, r := range rows {
 		fmt.Fprintf(&table, "| %d | %s | %s | %s |\n", i+1, r.name, r.ends, r.test)
