@@ -12,8 +12,8 @@ import (
 	"github.com/patchlab/patchlab/harness/progress"
 )
 
-// qemuMiB is what the QEMU of a clone holds beside the guest's RAM: 108 to 150 MiB of a clone that was left idle, most of it
-// its cache of translated code (measured with `bench clone`; docs/decisions/0007), and something for what we do not know.
+// qemuMiB is set aside for the QEMU of a clone beside the guest's RAM: 64 for its cache of translated code (docs/decisions/0003), 16
+// for the screen's memory, and room for the rest, which was not measured by itself.
 const qemuMiB = 192
 
 // Memory is what the clones of all runs of this process may have of the host's memory together.
