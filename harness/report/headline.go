@@ -58,7 +58,7 @@ func whatWasTried(result Result) string {
 func reboots(result Result) int {
 	n := 0
 	for _, b := range result.Boots {
-		if b.Mode != "start" && b.Mode != "control" {
+		if b.Mode != "start" && b.Mode != "resume" && b.Mode != "control" {
 			n++
 		}
 	}

@@ -41,7 +41,7 @@ func passed() report.Result {
 		Image: report.Image{Name: "debian-12-web", Digest: "sha256:1"}, Lock: report.Lock{Digest: "sha256:2"},
 		Outcome: verdict.Pass, Findings: []verdict.Finding{}, Guilty: []string{},
 		Boots: []report.Boot{
-			{Mode: "start", Entry: "6.1.0-40-amd64", Stage: "ready", Seconds: 41.2},
+			{Mode: "resume", Entry: "6.1.0-40-amd64", Stage: "ready", Seconds: 41.2},
 			{Mode: "clean", Entry: "6.1.0-40-amd64", Stage: "ready", Seconds: 58.04},
 		},
 		Packages: []report.PackageChange{
