@@ -48,7 +48,6 @@ type clone struct {
 type cloneTimes struct {
 	began   time.Time
 	running float64 // its domain ran
-	awake   float64 // the probe that waits in it answered
 	answer  float64 // it answered over ssh
 	settled float64 // it had come to rest
 }

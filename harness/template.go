@@ -222,11 +222,7 @@ func (c *clone) wake(ctx context.Context, now func() time.Time) error {
 	if err := c.awaken(ctx); err != nil {
 		return err
 	}
-	if err := probe.SetClock(ctx, c.waiting, now()); err != nil {
-		return err
-	}
-	c.times.awake = c.times.since(now())
-	return nil
+	return probe.SetClock(ctx, c.waiting, now())
 }
 
 // awaken reaches the probe that waits in the guest.

@@ -11,7 +11,9 @@ import (
 
 	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/guest/guesttest"
+	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/fake"
+	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
@@ -228,4 +230,11 @@ func TestAPatchThatEndsTheWaitingProbeDoesNotStopTheRun(t *testing.T) {
 			t.Errorf("%s (%s), %+v", result.Outcome, result.Reason, result.Clones)
 		}
 	})
+}
+
+func TestTheProbeWaitsAtThePortThatDomainsHave(t *testing.T) {
+	t.Parallel()
+	if probe.WaitChannel != hypervisor.Channel {
+		t.Errorf("the probe waits at %s, domains have %s", probe.WaitChannel, hypervisor.Channel)
+	}
 }

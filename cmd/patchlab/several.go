@@ -76,20 +76,15 @@ func atOnce(
 		}
 		_ = group.Wait() // nobody returns an error
 	}()
-	var late []int
 	for i := range telling {
 		if soon {
 			codes[i] = tell(ctx, env, loaded[i], outcomes[i], options, true)
-		} else {
-			late = append(late, i)
 		}
 	}
 	endOfProgress()
-	if len(late) > 0 {
-		for i := range loaded {
-			if outcomes[i].ran {
-				codes[i] = tell(ctx, env, loaded[i], outcomes[i], options, true)
-			}
+	for i := range loaded {
+		if !soon && outcomes[i].ran {
+			codes[i] = tell(ctx, env, loaded[i], outcomes[i], options, true)
 		}
 	}
 	return codes
