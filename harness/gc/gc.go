@@ -151,8 +151,12 @@ func (s *Swept) undefine(ctx context.Context, orphans []orphan) error {
 // removeFiles removes what is no evidence.
 func (s *Swept) removeFiles(dir *rundir.Dir) error {
 	leftovers := []string{dir.File(rundir.Kept), dir.File(rundir.Key)}
-	// Half-written files, see [rundir.Dir.Write], and what belongs to clones that the driver did not come to know.
-	for _, pattern := range []string{"*.new", "*/*.new", "*" + rundir.DiskExt, "*" + rundir.VariablesExt, "*" + rundir.SeedExt, rundir.HandPackages + "/*/*"} {
+	// Half-written files, see [rundir.Dir.Write], what belongs to clones that the driver did not come to know, and sockets by which
+	// a guest was being saved or going on: their directory after what is in it.
+	for _, pattern := range []string{
+		"*.new", "*/*.new", "*" + rundir.DiskExt, "*" + rundir.VariablesExt, "*" + rundir.SeedExt, rundir.HandPackages + "/*/*",
+		rundir.Moves + "*/*", rundir.Moves + "*",
+	} {
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir.Path), pattern))
 		if err != nil {
 			return fmt.Errorf("looking for what a dead run left in %s: %w", dir.Path, err)

@@ -139,8 +139,12 @@ func TestADiskThatNoDriverKnowsGoes(t *testing.T) {
 	if err := os.MkdirAll(packages, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	move := dead.File(rundir.Moves + "123")
+	if err := os.Mkdir(move, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	half := []string{
-		dead.File("baseline.fd"), dead.File("baseline.qcow2"), filepath.Join(packages, "a.deb"), dead.File(rundir.Overlay),
+		filepath.Join(move, "s"), dead.File("baseline.fd"), dead.File("baseline.qcow2"), filepath.Join(packages, "a.deb"), dead.File(rundir.Overlay),
 		dead.File(rundir.Facts, "baseline.json.new"), dead.File("seed-run.iso"),
 	}
 	for _, file := range half {
@@ -148,7 +152,7 @@ func TestADiskThatNoDriverKnowsGoes(t *testing.T) {
 	}
 	write(t, dead.File(rundir.Facts, "control.json"))
 	kill(t, dead)
-	if diff := cmp.Diff(gc.Swept{Domains: []string{}, Files: half}, l.sweep(t, false)); diff != "" {
+	if diff := cmp.Diff(gc.Swept{Domains: []string{}, Files: append([]string{move}, half...)}, l.sweep(t, false)); diff != "" {
 		t.Error(diff)
 	}
 	if gone(t, dead.File(rundir.Facts, "control.json")) {

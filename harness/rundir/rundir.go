@@ -49,6 +49,9 @@ const (
 	SeedExt      = ".iso"
 )
 
+// Moves begins the names of directories with a socket by which a driver saves a guest or lets it go on. They last for seconds.
+const Moves = ".move"
+
 // KeptGuest is the content of [Kept].
 type KeptGuest struct {
 	Address string `json:"address"`

@@ -298,7 +298,7 @@ func (l local) exchange(runDir string) (socket string, done func() error, err er
 	if len(runDir)+len("/.move/s")+random >= longestSocket {
 		runDir = "" // the system's own
 	}
-	dir, err := os.MkdirTemp(runDir, ".move")
+	dir, err := os.MkdirTemp(runDir, ".move") // rundir.Moves, by which gc finds what a killed run has left
 	if err != nil {
 		return "", nil, err
 	}
