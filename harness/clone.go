@@ -12,6 +12,7 @@ import (
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/timing"
@@ -272,7 +273,16 @@ func (r *run) keep(c *clone) error {
 	if err != nil {
 		return fmt.Errorf("keeping the guest's key: %w", err)
 	}
-	return r.dir.Write(rundir.Kept, append(content, '\n'))
+	if err := r.dir.Write(rundir.Kept, append(content, '\n')); err != nil {
+		return err
+	}
+	for _, below := range r.stands {
+		if err := below.HoldWhile(r.dir.File(rundir.Kept)); err != nil {
+			// A store that we may not write to is somebody's who looks after it.
+			r.emit(progress.Note, "keep", "nothing keeps the image below the guest from being removed: "+err.Error(), 0)
+		}
+	}
+	return nil
 }
 
 // screenshot is best effort: a guest without a screen is no fault.

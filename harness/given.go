@@ -72,7 +72,7 @@ func (r *run) given(ctx context.Context) (release func() error, err error) {
 	if release, err = store.Hold(derived); err != nil {
 		return nil, err
 	}
-	r.image, r.result.Image.Given = derived, derived.Digest
+	r.image, r.stands, r.result.Image.Given = derived, append(r.stands, derived), derived.Digest
 	return release, nil
 }
 

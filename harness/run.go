@@ -33,8 +33,9 @@ type run struct {
 	downloads *os.File // what the guest asked of the package proxy
 	sink      progress.Sink
 	hider     *secret.Hider
-	image     image.Image
-	template  *image.Image // that clones go on from; nil while they are booted
+	stands    []image.Image // the images below the clone's disk, each held
+	image     image.Image   // the uppermost of them but for the template
+	template  *image.Image  // that clones go on from; nil while they are booted
 	known     known
 	judge     *judge.Judge
 	facts     fact.Set // as last taken
@@ -156,6 +157,7 @@ func (r *run) open(ctx context.Context) (release func() error, err error) {
 	if r.image, release, err = r.lab.Image(ctx, r.scenario.Image); err != nil {
 		return nil, err
 	}
+	r.stands = []image.Image{r.image}
 	r.result.Image = report.Image{Name: r.image.Name, Digest: r.image.Digest}
 	return release, nil
 }

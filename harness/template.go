@@ -51,7 +51,7 @@ func (r *run) warmUp(ctx context.Context) (release func() error, err error) {
 	}
 	switch {
 	case err == nil:
-		r.template, r.result.Clones.Start = &template, warm
+		r.template, r.stands, r.result.Clones.Start = &template, append(r.stands, template), warm
 		return release, nil
 	case ctx.Err() != nil:
 		return nothing, err

@@ -15,6 +15,7 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor/fake"
 	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -236,5 +237,26 @@ func TestTheProbeWaitsAtThePortThatDomainsHave(t *testing.T) {
 	t.Parallel()
 	if probe.WaitChannel != hypervisor.Channel {
 		t.Errorf("the probe waits at %s, domains have %s", probe.WaitChannel, hypervisor.Channel)
+	}
+}
+
+func TestWhatAKeptGuestStandsOnStays(t *testing.T) {
+	t.Parallel()
+	l := newWarmLab(t)
+	options := l.options()
+	options.Keep = true
+	result, err := harness.Run(t.Context(), l.lab(), scripted("openssl"), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := harness.TemplateStore(filepath.Join(l.dir, "cache"))
+	if swept, err := store.SweepDerived(t.Context()); err != nil || len(swept) > 0 {
+		t.Errorf("below a kept guest %q is swept, error %v", swept, err)
+	}
+	if err := os.Remove(filepath.Join(result.RunDir, rundir.Kept)); err != nil { // as gc does with the guest
+		t.Fatal(err)
+	}
+	if swept, err := store.SweepDerived(t.Context()); err != nil || len(swept) != 1 {
+		t.Errorf("when the guest is gone %q is swept, error %v, want the template", swept, err)
 	}
 }

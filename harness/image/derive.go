@@ -37,7 +37,8 @@ func (d Derivation) recipe() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Derived returns the derived image if the store has it undamaged. A damaged one is removed: it can be made again.
+// Derived returns the derived image if the store has it undamaged. A damaged one is removed, unless somebody stands on it: it can
+// be made again.
 func (s *Store) Derived(ctx context.Context, d Derivation) (Image, bool, error) {
 	images, err := s.versions(d.Base.Name)
 	if damaged := (&DamagedError{}); err != nil && !errors.As(err, &damaged) {
@@ -49,7 +50,7 @@ func (s *Store) Derived(ctx context.Context, d Derivation) (Image, bool, error) 
 		}
 		err := s.Check(ctx, found)
 		if damaged := (&DamagedError{}); errors.As(err, &damaged) {
-			if err := s.remove(found.Name, found.Digest); err != nil {
+			if err := s.remove(found.Name, found.Digest); err != nil && !errors.Is(err, ErrInUse) {
 				return Image{}, false, fmt.Errorf("removing a damaged derived image: %w", err)
 			}
 			continue

@@ -19,8 +19,8 @@ const schema = 1
 var (
 	// ErrNotBuilt means that the store has no image of the name.
 	ErrNotBuilt = errors.New("not built yet")
-	// ErrInUse means that a live run stands on the image.
-	ErrInUse = errors.New("in use by a live run")
+	// ErrInUse means that a live run stands on the image, or a guest that one has kept.
+	ErrInUse = errors.New("in use by a live run or by a guest that was kept (patchlab gc --kept takes those away)")
 )
 
 // DamagedError is an image whose disk is not what was built.

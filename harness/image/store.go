@@ -1,6 +1,9 @@
 package image
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +26,7 @@ type Store struct {
 const (
 	diskFile   = "disk.qcow2"
 	recordFile = "image.json"
+	holdPrefix = ".for-" // links to what an image is held for
 )
 
 // Find returns the newest image of a name, without a look at its disk. The error wraps [ErrNotBuilt] if there is none.
@@ -166,6 +170,34 @@ func (s *Store) Hold(image Image) (release func() error, err error) {
 	return directory.Close, nil
 }
 
+// HoldWhile keeps an image from being removed as long as there is a file at a path, beyond the end of this process. The image must be
+// held meanwhile.
+func (i Image) HoldWhile(path string) error {
+	sum := sha256.Sum256([]byte(path))
+	link := filepath.Join(filepath.Dir(i.Disk), holdPrefix+hex.EncodeToString(sum[:8]))
+	if err := os.Symlink(path, link); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("holding image %s: %w", i.Name, err)
+	}
+	return nil
+}
+
+// held tells whether one of the files is there for which the image in a directory is held.
+func held(directory string) (bool, error) {
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		return false, err
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), holdPrefix) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(directory, entry.Name())); !errors.Is(err, fs.ErrNotExist) {
+			return true, nil // also what cannot be looked at may be there
+		}
+	}
+	return false, nil
+}
+
 // Remove deletes all images of a name, damaged ones too, but the one of the digest keep ("" keeps none). It returns
 // the digests of those that it removed, and an error that wraps [ErrInUse] if somebody holds one of them.
 func (s *Store) Remove(name, keep string) ([]string, error) {
@@ -203,6 +235,9 @@ func (s *Store) remove(name, digest string) (err error) {
 		return ErrInUse
 	} else if err != nil {
 		return err
+	}
+	if held, err := held(path); err != nil || held {
+		return cmp.Or(err, ErrInUse)
 	}
 	// The record first: without it the rest is no image.
 	if err := os.Remove(filepath.Join(path, recordFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -138,6 +138,25 @@ func TestRemoveRefusesAnImageInUse(t *testing.T) {
 	check(t, err)
 }
 
+func TestRemoveRefusesAnImageAsLongAsTheFileIsThereThatItIsHeldFor(t *testing.T) {
+	t.Parallel()
+	store, image := storeWith(t, "web", "content of the disk", time.Unix(1700000000, 0))
+	kept := filepath.Join(t.TempDir(), "kept.json")
+	check(t, os.WriteFile(kept, nil, 0o600))
+	check(t, image.HoldWhile(kept))
+	check(t, image.HoldWhile(kept)) // as often as one likes
+	if removed, err := store.Remove("web", ""); !errors.Is(err, ErrInUse) || len(removed) != 0 {
+		t.Errorf("removed %v, error %v, want ErrInUse", removed, err)
+	}
+	if _, err := Open(t.Context(), store, "web"); err != nil {
+		t.Errorf("the refused removal did harm: %v", err)
+	}
+	check(t, os.Remove(kept))
+	if removed, err := store.Remove("web", ""); err != nil || !cmp.Equal(removed, []string{image.Digest}) {
+		t.Errorf("removed %v, error %v, want the image", removed, err)
+	}
+}
+
 func TestADamagedRecordHidesNoOtherImageAndCanBeRemoved(t *testing.T) {
 	t.Parallel()
 	store, broken := storeWith(t, "web", "content of the disk", time.Unix(1700000000, 0))
