@@ -1,28 +1,15 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/bench"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
-	"github.com/patchlab/patchlab/harness/image"
-	"github.com/patchlab/patchlab/harness/progress"
-	"github.com/patchlab/patchlab/harness/report"
-	"github.com/patchlab/patchlab/harness/rundir"
-	"github.com/patchlab/patchlab/harness/scenario"
-	"github.com/patchlab/patchlab/harness/verdict"
-	"github.com/patchlab/patchlab/harness/wait"
 )
 
 func newBenchCommand(env *environment) *cobra.Command {
@@ -38,295 +25,38 @@ func newBenchCommand(env *environment) *cobra.Command {
 	return cmd
 }
 
-const overheadLong = `Run a scenario, and then do the same by hand: with the programs virsh, ssh and scp, on a domain of the same shape on the same
-image, the same packages are copied, installed with dpkg, the same units restarted, the guest rebooted and checked. The table
-says how long each step took on either side, and what patchlab does beyond. Its downloads are not repeated by hand: the packages
-come from patchlab's cache.
-
-By hand there is one ssh connection for each command, as people work. A boot by hand ends with the first answer over ssh; patchlab's
-ends when the guest has settled. By hand that is waited for in the check.
-
-The scenario has to pass, and its increments have to be packages of apt. The evidence of both sides is in the run's directory.`
-
-const overheadExample = `  patchlab bench overhead
-  patchlab bench overhead openssl-nginx --runs 3 --output json > overhead.json`
-
-// overheadOptions are the flags of `patchlab bench overhead`.
-type overheadOptions struct {
-	scenario string
-	image    string
-	runs     int
+// translationCache is the bound in MiB of QEMU's cache of translated code; 0 with an accelerator that translates nothing.
+func translationCache(a hypervisor.Accelerator) int {
+	if a == hypervisor.TCG {
+		return libvirt.TranslationCacheMiB
+	}
+	return 0
 }
 
-func newOverheadCommand(env *environment) *cobra.Command {
-	options := overheadOptions{scenario: "openssl-nginx"}
-	cmd := &cobra.Command{
-		Use:     "overhead [SCENARIO]",
-		Short:   "Compare the seconds of a run with those of the same steps by ssh and virsh",
-		Long:    overheadLong,
-		Example: overheadExample,
-		Args:    cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				options.scenario = args[0]
-			}
-			return env.overhead(cmd.Context(), options)
-		},
+// accelerated names an accelerator, with its translation cache.
+func accelerated(accelerator string, cacheMiB int) string {
+	if cacheMiB > 0 {
+		return fmt.Sprintf("%s with a tb-cache of %d MiB", accelerator, cacheMiB)
 	}
-	cmd.Flags().StringVar(&options.image, "image", "", "the `IMAGE` to clone, in place of the scenario's")
-	cmd.Flags().IntVar(&options.runs, "runs", 1, "how often, in turn, either side is measured (`N`)")
-	completeImage(env, cmd)
-	return cmd
+	return accelerator
 }
 
-func (e *environment) overhead(ctx context.Context, options overheadOptions) (err error) {
-	if options.runs < 1 {
-		return usage(fmt.Errorf("--runs is %d, want at least 1", options.runs))
-	}
-	loaded, remove, err := loadAll(e, runOptions{scenarios: []string{options.scenario}, candidate: candidate{image: options.image}})
-	defer remove()
-	if err != nil {
-		return usage(err)
-	}
-	s := loaded[0]
-	if err := bench.Feasible(s); err != nil {
-		return usage(err)
-	}
-	programs, err := bench.FindPrograms()
-	if err != nil {
-		return &exitError{code: verdict.Testbed.ExitCode(), err: err}
-	}
-	sink, endOfProgress := e.sink()
-	b := &overheadBench{env: e, scenario: s, programs: programs, sink: sink}
-	pairs, err := b.measure(ctx, options.runs)
-	endOfProgress()
-	if err != nil {
-		return labFault(ctx, err)
-	}
-	result := bench.Compare(pairs)
-	result.SSH, result.Virsh = programs.Versions(ctx)
-	if b.accelerator == hypervisor.TCG {
-		result.TranslationCacheMiB = libvirt.TranslationCacheMiB
-	}
-	return e.render(result, text(overheadTable(result)))
-}
-
-// overheadBench is one bench under way.
-type overheadBench struct {
-	env      *environment
-	scenario scenario.Scenario
-	programs bench.Programs
-	sink     progress.Sink
-
-	accelerator hypervisor.Accelerator
-}
-
-// measure runs both sides in turn. The libvirt is reached, or started, before the first clock runs.
-func (b *overheadBench) measure(ctx context.Context, runs int) (pairs []bench.Pair, err error) {
-	open, closing := b.env.sharedHost(b.env.notice)
-	defer func() { err = errors.Join(err, closing()) }()
-	host, err := open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	driver, ok := host.Driver.(*libvirt.Driver)
-	if machine, other := libvirt.Reaches(b.env.Connect); other || !ok {
-		return nil, usage(fmt.Errorf("on %s nothing is done by hand from here: run the bench on that machine", machine))
-	}
-	b.accelerator = host.Accelerator.Best
-	lab, err := b.env.lab(open, b.scenario.Dir)
-	if err != nil {
-		return nil, err
-	}
-	for range runs {
-		var pair bench.Pair
-		if pair.Busy[0], err = bench.Busy(ctx); err != nil {
-			return nil, err
-		}
-		began := time.Now()
-		pair.Run, err = harness.Run(ctx, lab, b.scenario, harness.RunOptions{Sink: b.sink})
-		pair.Wall = time.Since(began).Seconds()
-		if err := passed(ctx, pair.Run, err); err != nil {
-			return nil, err
-		}
-		if pair.Busy[1], err = bench.Busy(ctx); err != nil {
-			return nil, err
-		}
-		if pair.ByHand, err = b.byHand(ctx, lab, host, driver, pair.Run); err != nil {
-			return nil, err
-		}
-		pairs = append(pairs, pair)
-	}
-	return pairs, nil
-}
-
-// passed refuses to measure what went wrong.
-func passed(ctx context.Context, result report.Result, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil && result.Run == "":
-		return err // there was no room for it
-	case err != nil:
-		return usage(err) // the scenario's fault: what is the lab's ends with an outcome
-	case result.Outcome != verdict.Pass:
-		return &exitError{code: result.Outcome.ExitCode(), err: fmt.Errorf("there is nothing to compare with: %s (evidence: %s)",
-			report.Headline(result), result.RunDir)}
-	}
-	return nil
-}
-
-// labFault gives what failed the exit code of a lab that did, unless it has its own or was interrupted.
-func labFault(ctx context.Context, err error) error {
-	if _, has := errors.AsType[*exitError](err); has || ctx.Err() != nil {
-		return err
-	}
-	return &exitError{code: verdict.Testbed.ExitCode(), err: err}
-}
-
-// byHand does what the run has done, beside its evidence. The lock on its directory tells gc that this is alive.
-func (b *overheadBench) byHand(
-	ctx context.Context, lab harness.Lab, host harness.Host, driver *libvirt.Driver, result report.Result,
-) (times []bench.Time, err error) {
-	dir, err := lockAgain(ctx, result.RunDir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	source, release, err := lab.Image(ctx, b.scenario.Image)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	if user := source.Access.Login(); user != "root" {
-		return nil, usage(fmt.Errorf("image %s is reached as %s, and by hand everything is done as root", source.Name, user))
-	}
-	access, err := newAccess(source.Access, nil)
-	if err != nil {
-		return nil, err
-	}
-	domain, err := plainDomain(source, access, host, driver, dir)
-	if err != nil {
-		return nil, err
-	}
-	todo, err := bench.NewCandidate(result, b.scenario, harness.PackageCache(lab.CacheDir), bench.PackagesDir(dir.Path))
-	if err != nil {
-		return nil, err
-	}
-	hand := bench.Hand{
-		Programs: b.programs, Domain: domain, Candidate: todo, Scenario: b.scenario.Name, Dir: dir.Path, Sink: b.sink, Now: time.Now,
-		Login:  bench.Login{PrivateKey: access.PrivateKey, HostKey: source.HostKey},
-		Bounds: lab.Timeouts.Scaled(host.Accelerator.Slowness),
-	}
-	return hand.Do(ctx)
-}
-
-// lockAgain locks the directory of a run that has just ended. The gc of another patchlab may be looking at it.
-func lockAgain(ctx context.Context, path string) (dir *rundir.Dir, err error) {
-	const patience, interval = 20 * time.Second, 50 * time.Millisecond
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, rundir.ErrLocked)
-	defer cancel()
-	err = wait.Until(ctx, "the lock of "+path, interval, func(context.Context) (bool, error) {
-		dir, err = rundir.Lock(path)
-		if errors.Is(err, rundir.ErrLocked) {
-			return false, nil
-		}
-		return true, err
-	})
-	return dir, err
-}
-
-// plainDomain describes a domain of the shape of the run's clone.
-func plainDomain(
-	source image.Image, access harness.Access, host harness.Host, driver *libvirt.Driver, dir *rundir.Dir,
-) (bench.Domain, error) {
-	spec := bench.HandSpec(hypervisor.DomainSpec{
-		Firmware: source.Firmware, Accelerator: host.Accelerator.Best, MemoryMiB: source.MemoryMiB, VCPUs: source.VCPUs,
-		Disk: hypervisor.Disk{Backing: source.Disk}, MAC: source.MAC, Variables: hypervisor.Variables{From: source.Variables},
-	}, dir.Path)
-	if err := source.Access.HandOver(access.AuthorizedKey, filepath.Join(dir.Path, "by-hand"+rundir.SeedExt), &spec); err != nil {
-		return bench.Domain{}, err
-	}
-	plain, err := driver.ByHand(spec)
-	if err != nil {
-		return bench.Domain{}, err
-	}
-	domain := bench.Domain{Spec: spec, URI: plain.URI, XML: plain.XML, UID: -1, GID: -1}
-	if plain.Owner != nil {
-		domain.UID, domain.GID = plain.Owner.UID, plain.Owner.GID
-	}
-	return domain, nil
-}
-
-// stepTitles are the words of the table.
-var stepTitles = map[string]string{
-	bench.Define: "make a clone and start it", bench.Boot: "boot", bench.Copy: "copy", bench.Install: "install",
-	bench.Restart: "restart after", bench.Check: "check", bench.Reboot: "reboot", bench.Teardown: "take away",
-	bench.Baseline: "baseline, control", bench.Captures: "captures of facts", bench.Suites: "suites", bench.Rest: "everything else",
-}
-
-// overheadTable renders the result for a person.
-func overheadTable(o bench.Overhead) string {
-	var b strings.Builder
-	times := "once"
-	if o.Runs > 1 {
-		times = fmt.Sprintf("%d times in turn, median (least to most)", o.Runs)
-	}
-	_, _ = fmt.Fprintf(&b, "%s on %s, %s, seconds\n\n", o.Scenario, o.Image.Name, times)
-	table := newFigureTable()
-	table.row("", "patchlab", "by hand", "difference")
-	for _, row := range o.Steps {
-		table.figures("", row)
-	}
-	table.figures("the same steps", o.Same)
-	table.row("only patchlab:", "", "", "")
-	for _, row := range o.Beyond {
-		table.figures("", row)
-	}
-	table.figures("in all", o.Total)
-	b.WriteString(table.String())
-	b.WriteString("\n" + strings.Join(conditions(o), "\n") + "\n")
-	for _, dir := range o.RunDirs {
-		b.WriteString("evidence: " + dir + "\n")
-	}
-	return b.String()
-}
-
-// conditions say under which the figures were measured, a sentence each.
-func conditions(o bench.Overhead) []string {
-	accelerator := o.Host.Accelerator
-	if o.TranslationCacheMiB > 0 {
-		accelerator += fmt.Sprintf(" with a tb-cache of %d MiB on both sides", o.TranslationCacheMiB)
-	}
-	lines := []string{
-		fmt.Sprintf("%s, %s; %s; virsh %s", o.Host.Hypervisor, accelerator, o.SSH, o.Virsh),
-		"boot and reboot by hand end with the first answer over ssh, patchlab's when the guest has settled",
-		"baseline and control: " + strings.Join(o.Baseline, ", "),
-	}
+// quietness says whether other work spoils the figures.
+func quietness(busyCPUs []float64) string {
 	busiest := 0.0
-	if len(o.BusyCPUs) > 0 {
-		busiest = slices.Max(o.BusyCPUs)
+	if len(busyCPUs) > 0 {
+		busiest = slices.Max(busyCPUs)
 	}
-	if o.Quiet() {
-		return append(lines, fmt.Sprintf("the host was quiet: at most %.1f CPUs were busy before each side", busiest))
+	if bench.Quiet(busyCPUs) {
+		return fmt.Sprintf("the host was quiet: at most %.1f CPUs were busy before a measurement", busiest)
 	}
-	return append(lines, fmt.Sprintf("the host was NOT quiet: up to %.1f CPUs were busy before a side, so the figures say little", busiest))
+	return fmt.Sprintf("the host was NOT quiet: up to %.1f CPUs were busy before a measurement, so the figures say little", busiest)
 }
 
-// figureTable aligns a column of words and three of figures.
-type figureTable struct{ rows [][4]string }
+// figureTable aligns a column of words and columns of figures.
+type figureTable struct{ rows [][]string }
 
-func newFigureTable() *figureTable { return &figureTable{} }
-
-func (t *figureTable) row(cells ...string) { t.rows = append(t.rows, [4]string(cells)) }
-
-// figures adds a row. Without a title of its own it is a step, indented below what it belongs to.
-func (t *figureTable) figures(title string, row bench.Row) {
-	if title == "" {
-		title = "  " + strings.TrimSpace(stepTitles[row.Step]+" "+row.Increment)
-	}
-	t.row(title, shown(row.Patchlab), shown(row.ByHand), fmt.Sprintf("%+.1f", row.Difference))
-}
+func (t *figureTable) row(cells ...string) { t.rows = append(t.rows, cells) }
 
 func shown(f *bench.Figures) string {
 	switch {
@@ -339,17 +69,31 @@ func shown(f *bench.Figures) string {
 	}
 }
 
+func shownSeconds(s *bench.Seconds) string { return shown((*bench.Figures)(s)) }
+
+func shownMiB(m *bench.MiB) string { return shown((*bench.Figures)(m)) }
+
 func (t *figureTable) String() string {
-	var widths [4]int
+	var widths []int
 	for _, row := range t.rows {
+		if len(row) == 1 {
+			continue // a headline
+		}
 		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
 			widths[i] = max(widths[i], len(cell))
 		}
 	}
 	var b strings.Builder
 	for _, row := range t.rows {
-		line := fmt.Sprintf("%-*s  %*s  %*s  %*s", widths[0], row[0], widths[1], row[1], widths[2], row[2], widths[3], row[3])
-		_, _ = io.WriteString(&b, strings.TrimRight(line, " ")+"\n")
+		var line strings.Builder
+		_, _ = fmt.Fprintf(&line, "%-*s", widths[0], row[0])
+		for i, cell := range row[1:] {
+			_, _ = fmt.Fprintf(&line, "  %*s", widths[i+1], cell)
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	return b.String()
 }

@@ -8,61 +8,90 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// Clones are the figures of clones of one image, in seconds unless they say otherwise. Their names are the JSON's.
+// Clones are the figures of clones of one image. Their names are the JSON's.
 type Clones struct {
-	Schema int    `json:"schema"`
-	Bench  string `json:"bench"` // clone
-	Image  string `json:"image"`
-	Runs   int    `json:"runs"` // of either kind, in turn
+	Schema int        `json:"schema"`
+	Bench  string     `json:"bench"` // clone
+	Image  string     `json:"image"`
+	Runs   int        `json:"runs"` // from the template
+	Clone  CloneKinds `json:"clone"`
 	// Template is what making the template took, nil if it was there.
-	Template *float64 `json:"template_s,omitempty"`
-	Warm     Clone    `json:"warm"` // going on from the template
-	Cold     *Clone   `json:"cold,omitempty"`
+	Template *Seconds `json:"template,omitempty"`
 	// TranslationCacheMiB is the bound of QEMU's cache of translated code, part of the memory; 0 where nothing is translated.
 	TranslationCacheMiB int       `json:"translation_cache_mib,omitempty"`
 	Accelerator         string    `json:"accelerator"`
 	BusyCPUs            []float64 `json:"busy_cpus"` // of the host, before each clone
 }
 
-// Clone are the figures of clones that came to life in one way.
-type Clone struct {
-	Running *Figures `json:"running"` // until the domain ran
-	// Complete is until the probe that waits in the guest had told a complete set of facts, before anybody logged in; measured with
-	// clones of its own.
-	Complete *Figures `json:"complete,omitempty"`
-	Answer   *Figures `json:"answer"` // until the guest answered over ssh
-	Settled  *Figures `json:"settled"`
-	First    *Figures `json:"first_capture"`
-	Later    *Figures `json:"later_captures"`
-	// Memory is what the QEMU of a clone that was left idle holds of the host's memory, pages that it shares with others
-	// divided among them (Pss of /proc/PID/smaps_rollup), in MiB.
-	Memory *Figures `json:"memory_mib,omitempty"`
+// CloneKinds are clones by the way in which they came to life.
+type CloneKinds struct {
+	Warm Clone  `json:"warm"`           // going on from the template
+	Cold *Clone `json:"cold,omitempty"` // booted
 }
 
-// CloneTimes gathers the values of clones that came to life in one way.
+// Clone are the figures of clones that came to life in one way. Its own seconds are until the clone could be worked with: it
+// answered over ssh and had settled.
+type Clone struct {
+	*Seconds
+	Running *Seconds `json:"running"` // until the domain ran
+	// Complete is until the probe that waits in the guest had told a complete set of facts, before anybody logged in; measured with
+	// clones of its own.
+	Complete *Seconds `json:"complete,omitempty"`
+	Answer   *Seconds `json:"answer"` // until the guest answered over ssh
+	First    *Seconds `json:"first_capture"`
+	Later    *Seconds `json:"later_captures"`
+	// Worked is what a single clone holds that was left alone after the captures.
+	Worked *Memory `json:"memory_after_captures,omitempty"`
+	// Idle is what each further clone holds beside a first one, all of which nobody has used since they came to life.
+	Idle *Memory `json:"memory_idle,omitempty"`
+}
+
+// Memory is what the QEMUs of clones hold of the host's memory.
+type Memory struct {
+	Clones int     `json:"clones"` // that were there at once
+	Idle   float64 `json:"idle_s"` // how long they had been left alone, at least
+	// Pss is memory with pages that several share divided among them (/proc/PID/smaps_rollup).
+	Pss *MiB `json:"pss"`
+	// Private is the part of it that goes when the clone goes: nobody shares it.
+	Private *MiB `json:"private"`
+}
+
+// CloneTimes gathers the seconds of clones that came to life in one way.
 type CloneTimes struct {
-	Running, Complete, Answer, Settled, First, Later, Memory []float64
+	Running, Complete, Answer, Settled, First, Later []float64
 }
 
 // Sum returns the figures.
 func (t CloneTimes) Sum() Clone {
 	return Clone{
-		Running: figures(t.Running), Complete: figures(t.Complete), Answer: figures(t.Answer), Settled: figures(t.Settled),
-		First: figures(t.First), Later: figures(t.Later), Memory: figures(t.Memory),
+		Seconds: seconds(t.Settled), Running: seconds(t.Running), Complete: seconds(t.Complete), Answer: seconds(t.Answer),
+		First: seconds(t.First), Later: seconds(t.Later),
 	}
 }
 
 // ErrNoProcess means that no QEMU of this host runs a domain.
 var ErrNoProcess = errors.New("no QEMU on this host runs it")
 
-// DomainMemory returns how many MiB the QEMU of a domain holds, see [Clone.Memory]. It reads /proc, which for the processes of
-// others only root may.
-func DomainMemory(domain string) (float64, error) {
+// Held is what one QEMU holds, in MiB.
+type Held struct{ Pss, Private float64 }
+
+// SumMemory sums up what clones hold that were left alone for a while. Clones counts all that were there at once.
+func SumMemory(clones int, idle time.Duration, held []Held) *Memory {
+	var pss, private []float64
+	for _, one := range held {
+		pss, private = append(pss, one.Pss), append(private, one.Private)
+	}
+	return &Memory{Clones: clones, Idle: idle.Seconds(), Pss: mebibytes(pss), Private: mebibytes(private)}
+}
+
+// DomainMemory returns what the QEMU of a domain holds. It reads /proc, which for the processes of others only root may.
+func DomainMemory(domain string) (Held, error) {
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return 0, fmt.Errorf("looking for the QEMU of %s: %w", domain, err)
+		return Held{}, fmt.Errorf("looking for the QEMU of %s: %w", domain, err)
 	}
 	for _, process := range processes {
 		line, err := os.ReadFile(process)
@@ -71,25 +100,32 @@ func DomainMemory(domain string) (float64, error) {
 		}
 		content, err := os.ReadFile(filepath.Join(filepath.Dir(process), "smaps_rollup"))
 		if err != nil {
-			return 0, fmt.Errorf("reading the memory of %s: %w", domain, err)
+			return Held{}, fmt.Errorf("reading the memory of %s: %w", domain, err)
 		}
-		return parsePss(string(content))
+		return parseRollup(string(content))
 	}
-	return 0, fmt.Errorf("reading the memory of %s: %w", domain, ErrNoProcess)
+	return Held{}, fmt.Errorf("reading the memory of %s: %w", domain, ErrNoProcess)
 }
 
-// parsePss reads /proc/PID/smaps_rollup, see proc(5).
-func parsePss(rollup string) (float64, error) {
-	for line := range strings.Lines(rollup) {
+// parseRollup reads /proc/PID/smaps_rollup, see proc(5).
+func parseRollup(text string) (Held, error) {
+	found := map[string]float64{}
+	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
-		if len(fields) == 3 && fields[0] == "Pss:" && fields[2] == "kB" {
-			const kibibytes = 1024
-			pss, err := strconv.ParseFloat(fields[1], 64)
-			if err != nil {
-				return 0, fmt.Errorf("reading smaps_rollup: %w", err)
-			}
-			return pss / kibibytes, nil
+		if len(fields) != 3 || fields[2] != "kB" {
+			continue
+		}
+		const kibibytes = 1024
+		value, err := strconv.ParseFloat(fields[1], 64)
+		if err != nil {
+			return Held{}, fmt.Errorf("reading smaps_rollup: %w", err)
+		}
+		found[fields[0]] = value / kibibytes
+	}
+	for _, name := range []string{"Pss:", "Private_Clean:", "Private_Dirty:"} {
+		if _, ok := found[name]; !ok {
+			return Held{}, fmt.Errorf("reading smaps_rollup: no %s in it", name)
 		}
 	}
-	return 0, errors.New("reading smaps_rollup: no Pss in it")
+	return Held{Pss: found["Pss:"], Private: found["Private_Clean:"] + found["Private_Dirty:"]}, nil
 }

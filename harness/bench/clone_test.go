@@ -1,24 +1,29 @@
 package bench
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestSharedMemoryIsCountedOnce(t *testing.T) {
+func TestSharedMemoryIsDivided(t *testing.T) {
 	t.Parallel()
 	const rollup = `55d0c0a00000-7ffd2b3fe000 ---p 00000000 00:00 0                          [rollup]
 Rss:              409600 kB
 Pss:              153600 kB
 Pss_Anon:         102400 kB
+Shared_Clean:     102400 kB
+Private_Clean:      1024 kB
+Private_Dirty:    101376 kB
 `
-	if got, err := parsePss(rollup); err != nil || got != 150 {
-		t.Errorf("%v MiB, %v; want 150", got, err)
+	if got, err := parseRollup(rollup); err != nil || got != (Held{Pss: 150, Private: 100}) {
+		t.Errorf("%+v, %v; want 150 and 100 MiB", got, err)
 	}
-	for _, text := range []string{"", "Rss: 1 kB\n", "Pss: x kB\n"} {
-		if _, err := parsePss(text); err == nil {
+	for _, text := range []string{"", "Rss: 1 kB\n", "Pss: x kB\n", "Pss: 1 kB\nPrivate_Clean: 1 kB\n"} {
+		if _, err := parseRollup(text); err == nil {
 			t.Errorf("%q is taken", text)
 		}
 	}
@@ -27,11 +32,20 @@ Pss_Anon:         102400 kB
 	}
 }
 
-func TestTheFiguresOfClones(t *testing.T) {
+// TestTheNamesOfClonesStay is about what programs read: names are added, never changed.
+func TestTheNamesOfClonesStay(t *testing.T) {
 	t.Parallel()
-	got := CloneTimes{Answer: []float64{5, 3, 4}, Memory: []float64{150}}.Sum()
-	want := Clone{Answer: &Figures{Min: 3, Median: 4, Max: 5}, Memory: &Figures{Min: 150, Median: 150, Max: 150}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	clone := CloneTimes{Answer: []float64{5, 3, 4}, Settled: []float64{6}, First: []float64{2}}.Sum()
+	clone.Idle = SumMemory(4, time.Minute, []Held{{150, 120}, {152, 121}, {151, 122}})
+	got, err := json.Marshal(Clones{Schema: 1, Bench: "clone", Image: "web", Runs: 3, Clone: CloneKinds{Warm: clone}, BusyCPUs: []float64{0.1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"schema":1,"bench":"clone","image":"web","runs":3,"clone":{"warm":{"min_s":6,"median_s":6,"max_s":6,` +
+		`"running":null,"answer":{"min_s":3,"median_s":4,"max_s":5},"first_capture":{"min_s":2,"median_s":2,"max_s":2},` +
+		`"later_captures":null,"memory_idle":{"clones":4,"idle_s":60,"pss":{"min_mib":150,"median_mib":151,"max_mib":152},` +
+		`"private":{"min_mib":120,"median_mib":121,"max_mib":122}}}},"accelerator":"","busy_cpus":[0.1]}`
+	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Error(diff)
 	}
 }

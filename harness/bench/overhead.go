@@ -5,14 +5,10 @@
 package bench
 
 import (
-	"math"
 	"slices"
 
 	"github.com/patchlab/patchlab/harness/report"
 )
-
-// Schema is the version of what a bench prints as JSON. Fields are added within a version, never changed or removed.
-const Schema = 1
 
 // Steps that both sides take. The names are part of the JSON.
 const (
@@ -82,26 +78,6 @@ type Row struct {
 	Difference float64 `json:"difference_seconds"`
 }
 
-// Figures sum up what several runs measured.
-type Figures struct {
-	Min    float64 `json:"min"`
-	Median float64 `json:"median"`
-	Max    float64 `json:"max"`
-}
-
-// figures returns nil for no values.
-func figures(values []float64) *Figures {
-	if len(values) == 0 {
-		return nil
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	middle := sorted[len(sorted)/2]
-	if len(sorted)%2 == 0 {
-		middle = (sorted[len(sorted)/2-1] + middle) / 2
-	}
-	return &Figures{Min: hundredths(sorted[0]), Median: hundredths(middle), Max: hundredths(sorted[len(sorted)-1])}
-}
-
 // Compare sums up pairs of the same scenario. The programs and the translation cache are for the caller to fill in.
 func Compare(pairs []Pair) Overhead {
 	o := Overhead{Schema: Schema, Bench: "overhead", Runs: len(pairs), Baseline: []string{}, BusyCPUs: []float64{}, RunDirs: []string{}}
@@ -122,12 +98,6 @@ func Compare(pairs []Pair) Overhead {
 		o.Same, o.Total = same.rows()[0], total.rows()[0]
 	}
 	return o
-}
-
-// Quiet tells whether other work took so little of the host that the figures mean something: a quarter of one CPU.
-func (o Overhead) Quiet() bool {
-	const most = 0.25
-	return !slices.ContainsFunc(o.BusyCPUs, func(busy float64) bool { return busy > most })
 }
 
 // side is what one run took.
@@ -245,5 +215,3 @@ func sum(times []Time) float64 {
 	}
 	return total
 }
-
-func hundredths(seconds float64) float64 { return math.Round(seconds*100) / 100 }

@@ -53,7 +53,7 @@ in all                           65.0           57.2        +7.8
 libvirt 9.0.0, QEMU 7.2.22, tcg with a tb-cache of 64 MiB on both sides; OpenSSH_9.2p1; virsh 9.0.0
 boot and reboot by hand end with the first answer over ssh, patchlab's when the guest has settled
 baseline and control: measured, cached
-the host was quiet: at most 0.1 CPUs were busy before each side
+the host was quiet: at most 0.1 CPUs were busy before a measurement
 evidence: /runs/r1
 evidence: /runs/r2
 `
