@@ -21,7 +21,7 @@ func newBenchCommand(env *environment) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newOverheadCommand(env), newCloneCommand(env))
+	cmd.AddCommand(newStartCommand(env), newCloneCommand(env), newOverheadCommand(env), newParallelCommand(env), newBenchImageCommand(env))
 	return cmd
 }
 

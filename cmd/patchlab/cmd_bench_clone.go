@@ -45,7 +45,13 @@ func newCloneCommand(env *environment) *cobra.Command {
 		Long:    cloneLong,
 		Example: cloneExample,
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return env.benchClone(cmd.Context(), options) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			result, err := env.benchClone(cmd.Context(), options)
+			if err != nil {
+				return err
+			}
+			return env.render(result, text(cloneTable(result)))
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&options.image, "image", "debian-12-web", "the `IMAGE` to clone")
@@ -57,22 +63,22 @@ func newCloneCommand(env *environment) *cobra.Command {
 	return cmd
 }
 
-func (e *environment) benchClone(ctx context.Context, options cloneOptions) (err error) {
+func (e *environment) benchClone(ctx context.Context, options cloneOptions) (result bench.Clones, err error) {
 	if options.runs < 1 || options.cold < 0 || options.further < 0 || options.idle < 0 {
-		return usage(errors.New("--runs has to be at least 1, --cold, --further and --idle at least 0"))
+		return result, usage(errors.New("--runs has to be at least 1, --cold, --further and --idle at least 0"))
 	}
 	open, closing := e.sharedHost(e.notice)
 	defer func() { err = errors.Join(err, closing()) }()
 	host, err := open(ctx)
 	if err != nil {
-		return labFault(ctx, err)
+		return result, labFault(ctx, err)
 	}
 	lab, err := e.lab(open, ".")
 	if err != nil {
-		return err
+		return result, err
 	}
 	sink, endOfProgress := e.sink()
-	result := bench.Clones{
+	result = bench.Clones{
 		Schema: bench.Schema, Bench: "clone", Image: options.image, Runs: options.runs,
 		Accelerator: string(host.Accelerator.Best), BusyCPUs: []float64{},
 	}
@@ -81,9 +87,9 @@ func (e *environment) benchClone(ctx context.Context, options cloneOptions) (err
 	err = b.measure(ctx)
 	endOfProgress()
 	if err != nil {
-		return labFault(ctx, err)
+		return result, labFault(ctx, err)
 	}
-	return e.render(result, text(cloneTable(result)))
+	return result, nil
 }
 
 // cloneBench is one bench under way.

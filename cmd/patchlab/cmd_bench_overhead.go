@@ -55,7 +55,11 @@ func newOverheadCommand(env *environment) *cobra.Command {
 			if len(args) > 0 {
 				options.scenario = args[0]
 			}
-			return env.overhead(cmd.Context(), options)
+			result, err := env.overhead(cmd.Context(), options)
+			if err != nil {
+				return err
+			}
+			return env.render(result, text(overheadTable(result)))
 		},
 	}
 	cmd.Flags().StringVar(&options.image, "image", "", "the `IMAGE` to clone, in place of the scenario's")
@@ -64,34 +68,34 @@ func newOverheadCommand(env *environment) *cobra.Command {
 	return cmd
 }
 
-func (e *environment) overhead(ctx context.Context, options overheadOptions) (err error) {
+func (e *environment) overhead(ctx context.Context, options overheadOptions) (result bench.Overhead, err error) {
 	if options.runs < 1 {
-		return usage(fmt.Errorf("--runs is %d, want at least 1", options.runs))
+		return result, usage(fmt.Errorf("--runs is %d, want at least 1", options.runs))
 	}
 	loaded, remove, err := loadAll(e, runOptions{scenarios: []string{options.scenario}, candidate: candidate{image: options.image}})
 	defer remove()
 	if err != nil {
-		return usage(err)
+		return result, usage(err)
 	}
 	s := loaded[0]
 	if err := bench.Feasible(s); err != nil {
-		return usage(err)
+		return result, usage(err)
 	}
 	programs, err := bench.FindPrograms()
 	if err != nil {
-		return &exitError{code: verdict.Testbed.ExitCode(), err: err}
+		return result, &exitError{code: verdict.Testbed.ExitCode(), err: err}
 	}
 	sink, endOfProgress := e.sink()
 	b := &overheadBench{env: e, scenario: s, programs: programs, sink: sink}
 	pairs, err := b.measure(ctx, options.runs)
 	endOfProgress()
 	if err != nil {
-		return labFault(ctx, err)
+		return result, labFault(ctx, err)
 	}
-	result := bench.Compare(pairs)
+	result = bench.Compare(pairs)
 	result.SSH, result.Virsh = programs.Versions(ctx)
 	result.TranslationCacheMiB = translationCache(b.accelerator)
-	return e.render(result, text(overheadTable(result)))
+	return result, nil
 }
 
 // overheadBench is one bench under way.

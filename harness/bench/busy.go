@@ -18,12 +18,8 @@ func Busy(ctx context.Context) (float64, error) {
 	var before, after usage
 	looks := 0
 	err := wait.Until(ctx, "a look at how busy the host is", span, func(context.Context) (done bool, err error) {
-		content, err := os.ReadFile("/proc/stat")
-		if err != nil {
-			return false, err
-		}
 		before = after
-		after, err = parseUsage(string(content))
+		after, err = hostUsage()
 		looks++
 		return looks == 2, err
 	})
@@ -31,6 +27,15 @@ func Busy(ctx context.Context) (float64, error) {
 		return 0, fmt.Errorf("looking how busy the host is: %w", err)
 	}
 	return after.since(before), nil
+}
+
+// hostUsage looks now.
+func hostUsage() (usage, error) {
+	content, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return usage{}, err
+	}
+	return parseUsage(string(content))
 }
 
 // usage is what the host's CPUs have done since it started, in ticks of the kernel's clock.

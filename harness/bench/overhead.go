@@ -65,6 +65,7 @@ type Overhead struct {
 	Same     Row       `json:"same"` // the sum of Steps
 	Beyond   []Row     `json:"beyond"`
 	Total    Row       `json:"total"`
+	Phases   []Phase   `json:"phases"`   // of the runs, as their results have them
 	RunDirs  []string  `json:"run_dirs"` // evidence of both sides
 }
 
@@ -82,9 +83,11 @@ type Row struct {
 func Compare(pairs []Pair) Overhead {
 	o := Overhead{Schema: Schema, Bench: "overhead", Runs: len(pairs), Baseline: []string{}, BusyCPUs: []float64{}, RunDirs: []string{}}
 	var steps, beyond, same, total table
+	var runs []report.Result
 	for _, p := range pairs {
 		o.Scenario, o.Image, o.Host = p.Run.Scenario, p.Run.Image, p.Run.Host
 		side := split(p.Run, p.Wall)
+		runs = append(runs, p.Run)
 		o.Baseline = append(o.Baseline, side.baseline)
 		o.BusyCPUs = append(o.BusyCPUs, hundredths(p.Busy[0]), hundredths(p.Busy[1]))
 		o.RunDirs = append(o.RunDirs, p.Run.RunDir)
@@ -93,6 +96,7 @@ func Compare(pairs []Pair) Overhead {
 		same.add([]Time{{Step: "same", Seconds: sum(side.steps)}}, []Time{{Step: "same", Seconds: sum(p.ByHand)}})
 		total.add([]Time{{Step: "total", Seconds: p.Wall}}, []Time{{Step: "total", Seconds: sum(p.ByHand)}})
 	}
+	o.Phases = Phases(runs)
 	o.Steps, o.Beyond = steps.rows(), beyond.rows()
 	if len(pairs) > 0 {
 		o.Same, o.Total = same.rows()[0], total.rows()[0]

@@ -81,7 +81,8 @@ func TestARunIsComparedStepByStep(t *testing.T) {
 			{Step: "suites", Patchlab: one(7), Difference: 7},
 			{Step: "rest", Patchlab: one(4), Difference: 4},
 		},
-		Total: bench.Row{Step: "total", Patchlab: one(175), ByHand: one(147), Difference: 28},
+		Total:  bench.Row{Step: "total", Patchlab: one(175), ByHand: one(147), Difference: 28},
+		Phases: bench.Phases([]report.Result{pair.Run}),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
