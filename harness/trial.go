@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
@@ -36,8 +37,8 @@ type TrialOptions struct {
 }
 
 // TryClone makes a clone of an image and takes it away again. Its run directory stays only when it fails.
-func TryClone(ctx context.Context, lab Lab, image string, options TrialOptions) (t Trial, err error) {
-	r, err := newRun(lab, scenario.Scenario{Name: "clone of " + image, Image: image}, RunOptions{Sink: options.Sink, Cold: options.Cold})
+func TryClone(ctx context.Context, lab Lab, name string, options TrialOptions) (t Trial, err error) {
+	r, err := newRun(lab, scenario.Scenario{Name: "clone of " + name, Image: name}, RunOptions{Sink: options.Sink, Cold: options.Cold})
 	if err != nil {
 		return Trial{}, err
 	}
@@ -92,4 +93,28 @@ func TryClone(ctx context.Context, lab Lab, image string, options TrialOptions) 
 	})
 	t.Clones = r.result.Clones
 	return t, err
+}
+
+// MakeGiven returns the image of a scenario with the given state in it, which is made if it is not there, until release is called.
+// Nothing is tested. A given state that cannot be made is a [patch.ScenarioError].
+func MakeGiven(ctx context.Context, lab Lab, s scenario.Scenario, sink progress.Sink) (made image.Image, release func() error, err error) {
+	r, err := newRun(lab, s, RunOptions{Sink: sink})
+	if err != nil {
+		return image.Image{}, nil, err
+	}
+	defer func() {
+		closing := errors.Join(r.closeLogs(), r.hideSecrets(), r.dir.Close())
+		if err = errors.Join(err, closing); err == nil {
+			err = os.RemoveAll(r.dir.Path) // it says why, if it could not be made
+		}
+	}()
+	releaseImage, err := r.open(ctx)
+	if err != nil {
+		return image.Image{}, nil, err
+	}
+	releaseGiven, err := r.given(ctx)
+	if err != nil {
+		return image.Image{}, nil, errors.Join(err, releaseImage())
+	}
+	return r.image, func() error { return errors.Join(releaseGiven(), releaseImage()) }, nil
 }

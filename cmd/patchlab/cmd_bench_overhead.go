@@ -31,29 +31,47 @@ come from patchlab's cache.
 By hand there is one ssh connection for each command, as people work. A boot by hand ends with the first answer over ssh; patchlab's
 ends when the guest has settled. By hand that is waited for in the check.
 
+With --against autopkgtest the same steps are done by Debian's autopkgtest with its qemu server, on an exported copy of the image in
+which Python and a root shell on a second console were put before; neither that nor the export is counted.
+
 The scenario has to pass, and its increments have to be packages of apt. The evidence of both sides is in the run's directory.`
 
 const overheadExample = `  patchlab bench overhead
-  patchlab bench overhead openssl-nginx --runs 3 --output json > overhead.json`
+  patchlab bench overhead openssl-nginx --runs 3 --output json > overhead.json
+  patchlab bench overhead --against autopkgtest`
 
 // overheadOptions are the flags of `patchlab bench overhead`.
 type overheadOptions struct {
 	scenario string
 	image    string
 	runs     int
+	against  string
 }
+
+// What a run is compared with.
+const (
+	againstHand        = "hand"
+	againstAutopkgtest = "autopkgtest"
+)
 
 func newOverheadCommand(env *environment) *cobra.Command {
 	options := overheadOptions{scenario: "openssl-nginx"}
 	cmd := &cobra.Command{
 		Use:     "overhead [SCENARIO]",
-		Short:   "Compare the seconds of a run with those of the same steps by ssh and virsh",
+		Short:   "Compare the seconds of a run with those of the same steps by ssh and virsh, or by autopkgtest",
 		Long:    overheadLong,
 		Example: overheadExample,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				options.scenario = args[0]
+			}
+			switch options.against {
+			case againstHand:
+			case againstAutopkgtest:
+				return env.againstAutopkgtest(cmd.Context(), options)
+			default:
+				return usage(fmt.Errorf("--against: want %s or %s, not %q", againstHand, againstAutopkgtest, options.against))
 			}
 			result, err := env.overhead(cmd.Context(), options)
 			if err != nil {
@@ -64,6 +82,8 @@ func newOverheadCommand(env *environment) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&options.image, "image", "", "the `IMAGE` to clone, in place of the scenario's")
 	cmd.Flags().IntVar(&options.runs, "runs", 1, "how often, in turn, either side is measured (`N`)")
+	cmd.Flags().StringVar(&options.against, "against", againstHand, "what to compare with: hand, autopkgtest (`WHAT`)")
+	complete(cmd, "against", againstHand, againstAutopkgtest)
 	completeImage(env, cmd)
 	return cmd
 }

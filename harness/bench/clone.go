@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,22 +90,41 @@ func SumMemory(clones int, idle time.Duration, held []Held) *Memory {
 
 // DomainMemory returns what the QEMU of a domain holds. It reads /proc, which for the processes of others only root may.
 func DomainMemory(domain string) (Held, error) {
+	process, _, err := findQEMU("\x00guest=" + domain + ",")
+	if err != nil {
+		return Held{}, fmt.Errorf("reading the memory of %s: %w", domain, err)
+	}
+	content, err := os.ReadFile(filepath.Join(process, "smaps_rollup"))
+	if err != nil {
+		return Held{}, fmt.Errorf("reading the memory of %s: %w", domain, err)
+	}
+	return parseRollup(string(content))
+}
+
+// CommandLine returns how a QEMU of this host was called in whose command line all the parts are.
+func CommandLine(parts ...string) ([]string, error) {
+	_, words, err := findQEMU(parts...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the command line of QEMU: %w", err)
+	}
+	return words, nil
+}
+
+// findQEMU returns the directory below /proc of a QEMU, and its command line, in which all the parts are.
+func findQEMU(parts ...string) (process string, words []string, err error) {
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return Held{}, fmt.Errorf("looking for the QEMU of %s: %w", domain, err)
+		return "", nil, err
 	}
-	for _, process := range processes {
-		line, err := os.ReadFile(process)
-		if err != nil || !bytes.Contains(line, []byte("\x00guest="+domain+",")) {
+	for _, file := range processes {
+		line, err := os.ReadFile(file)
+		missing := func(part string) bool { return !bytes.Contains(line, []byte(part)) }
+		if err != nil || missing("\x00guest=") || slices.ContainsFunc(parts, missing) {
 			continue // it has ended, or is another's
 		}
-		content, err := os.ReadFile(filepath.Join(filepath.Dir(process), "smaps_rollup"))
-		if err != nil {
-			return Held{}, fmt.Errorf("reading the memory of %s: %w", domain, err)
-		}
-		return parseRollup(string(content))
+		return filepath.Dir(file), strings.Split(strings.TrimRight(string(line), "\x00"), "\x00"), nil
 	}
-	return Held{}, fmt.Errorf("reading the memory of %s: %w", domain, ErrNoProcess)
+	return "", nil, ErrNoProcess
 }
 
 // parseRollup reads /proc/PID/smaps_rollup, see proc(5).
