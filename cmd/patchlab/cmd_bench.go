@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,17 +13,76 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 )
 
+const benchLong = `Measure what patchlab costs on this host: all of the benches below, one after the other, with one table each, or with --output json one
+object that holds the least, the median and the most of every figure. An image is built once. On a host without KVM that takes an hour and more.
+
+Figures mean something on a host that does nothing else.`
+
+// allOptions are the flags of `patchlab bench`.
+type allOptions struct {
+	runs    int
+	against string
+}
+
 func newBenchCommand(env *environment) *cobra.Command {
+	var options allOptions
 	cmd := &cobra.Command{
 		Use:     "bench",
 		Short:   "Measure what patchlab costs",
-		Long:    `Measure what patchlab costs on this host. Figures mean something on a host that does nothing else.`,
-		Example: "  patchlab bench overhead\n  patchlab bench clone",
+		Long:    benchLong,
+		Example: "  patchlab bench --output json > figures.json\n  patchlab bench clone",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return env.benchAll(cmd.Context(), options) },
 	}
+	cmd.Flags().IntVar(&options.runs, "runs", 5, "how often everything is measured (`N`)")
+	cmd.Flags().StringVar(&options.against, "against", againstHand, "what a run is compared with: hand, autopkgtest (`WHAT`)")
+	complete(cmd, "against", againstHand, againstAutopkgtest)
 	cmd.AddCommand(newStartCommand(env), newCloneCommand(env), newOverheadCommand(env), newParallelCommand(env), newBenchImageCommand(env))
 	return cmd
+}
+
+// benchAll calls one bench after the other.
+func (e *environment) benchAll(ctx context.Context, options allOptions) error {
+	if options.runs < 1 {
+		return usage(fmt.Errorf("--runs is %d, want at least 1", options.runs))
+	}
+	if options.against != againstHand && options.against != againstAutopkgtest {
+		return usage(unknownPeer(options.against))
+	}
+	all := bench.All{Schema: bench.Schema, Bench: "all", Runs: options.runs}
+	const calls = 20
+	start, err := e.benchStart(ctx, calls)
+	if err != nil {
+		return err
+	}
+	clones, err := e.benchClone(ctx, cloneDefaults(options.runs))
+	if err != nil {
+		return err
+	}
+	tables := []string{startTable(start), cloneTable(clones)}
+	if overhead := overheadDefaults(options.runs); options.against == againstHand {
+		result, err := e.overhead(ctx, overhead)
+		if err != nil {
+			return err
+		}
+		all.Overhead, tables = &result, append(tables, overheadTable(result))
+	} else {
+		result, err := e.againstAutopkgtest(ctx, overhead)
+		if err != nil {
+			return err
+		}
+		all.Autopkgtest, tables = &result, append(tables, autopkgtestTable(result))
+	}
+	parallel, err := e.benchParallel(ctx, parallelDefaults(options.runs))
+	if err != nil {
+		return err
+	}
+	build, err := e.benchImage(ctx, imageDefaults(1))
+	if err != nil {
+		return err
+	}
+	all.Take(start, clones, parallel, build)
+	return e.render(all, text(strings.Join(append(tables, parallelTable(parallel), imageTable(build)), "\n")))
 }
 
 // translationCache is the bound in MiB of QEMU's cache of translated code; 0 with an accelerator that translates nothing.

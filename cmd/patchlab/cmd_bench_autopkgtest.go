@@ -23,30 +23,30 @@ import (
 )
 
 // againstAutopkgtest compares runs with the same steps by autopkgtest.
-func (e *environment) againstAutopkgtest(ctx context.Context, options overheadOptions) error {
+func (e *environment) againstAutopkgtest(ctx context.Context, options overheadOptions) (result bench.Against, err error) {
 	if options.runs < 1 {
-		return usage(fmt.Errorf("--runs is %d, want at least 1", options.runs))
+		return result, usage(fmt.Errorf("--runs is %d, want at least 1", options.runs))
 	}
 	loaded, remove, err := loadAll(e, runOptions{scenarios: []string{options.scenario}, candidate: candidate{image: options.image}})
 	defer remove()
 	if err != nil {
-		return usage(err)
+		return result, usage(err)
 	}
 	if err := bench.Feasible(loaded[0]); err != nil {
-		return usage(err)
+		return result, usage(err)
 	}
 	programs, err := bench.FindAutopkgtest()
 	if err != nil {
-		return &exitError{code: verdict.Testbed.ExitCode(), err: err}
+		return result, &exitError{code: verdict.Testbed.ExitCode(), err: err}
 	}
 	sink, endOfProgress := e.sink()
 	b := &autopkgtestBench{env: e, scenario: loaded[0], programs: programs, sink: sink}
-	result, err := b.measure(ctx, options.runs)
+	result, err = b.measure(ctx, options.runs)
 	endOfProgress()
 	if err != nil {
-		return labFault(ctx, err)
+		return result, labFault(ctx, err)
 	}
-	return e.render(result, text(autopkgtestTable(result)))
+	return result, nil
 }
 
 // autopkgtestBench is one bench under way.

@@ -37,8 +37,13 @@ type cloneOptions struct {
 	idle    time.Duration
 }
 
+// cloneDefaults are the options of so many runs.
+func cloneDefaults(runs int) cloneOptions {
+	return cloneOptions{image: "debian-12-web", runs: runs, cold: 1, further: 3, idle: time.Minute}
+}
+
 func newCloneCommand(env *environment) *cobra.Command {
-	var options cloneOptions
+	options := cloneDefaults(5)
 	cmd := &cobra.Command{
 		Use:     "clone",
 		Short:   "Measure how long a clone takes to come to life, from the template and by a boot",
@@ -54,11 +59,11 @@ func newCloneCommand(env *environment) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&options.image, "image", "debian-12-web", "the `IMAGE` to clone")
-	flags.IntVar(&options.runs, "runs", 5, "how many clones go on from the template (`N`)")
-	flags.IntVar(&options.cold, "cold", 1, "how many clones are booted (`N`)")
-	flags.IntVar(&options.further, "further", 3, "how many clones beside a first one their memory is read of (`N`)")
-	flags.DurationVar(&options.idle, "idle", time.Minute, "how long clones are left alone before their memory is read; 0s does not read it")
+	flags.StringVar(&options.image, "image", options.image, "the `IMAGE` to clone")
+	flags.IntVar(&options.runs, "runs", options.runs, "how many clones go on from the template (`N`)")
+	flags.IntVar(&options.cold, "cold", options.cold, "how many clones are booted (`N`)")
+	flags.IntVar(&options.further, "further", options.further, "how many clones beside a first one their memory is read of (`N`)")
+	flags.DurationVar(&options.idle, "idle", options.idle, "how long clones are left alone before their memory is read; 0s does not read it")
 	completeImage(env, cmd)
 	return cmd
 }

@@ -29,8 +29,13 @@ type benchImageOptions struct {
 	runs int
 }
 
+// imageDefaults are the options of so many builds.
+func imageDefaults(runs int) benchImageOptions {
+	return benchImageOptions{name: "debian-12-web", runs: runs}
+}
+
 func newBenchImageCommand(env *environment) *cobra.Command {
-	options := benchImageOptions{name: "debian-12-web"}
+	options := imageDefaults(1)
 	cmd := &cobra.Command{
 		Use:               "image [NAME]",
 		Short:             "Measure how long an image takes to be built",
@@ -49,7 +54,7 @@ func newBenchImageCommand(env *environment) *cobra.Command {
 			return env.render(result, text(imageTable(result)))
 		},
 	}
-	cmd.Flags().IntVar(&options.runs, "runs", 1, "how often it is built (`N`)")
+	cmd.Flags().IntVar(&options.runs, "runs", options.runs, "how often it is built (`N`)")
 	return cmd
 }
 

@@ -54,8 +54,13 @@ const (
 	againstAutopkgtest = "autopkgtest"
 )
 
+// overheadDefaults are the options of so many runs.
+func overheadDefaults(runs int) overheadOptions {
+	return overheadOptions{scenario: "openssl-nginx", runs: runs, against: againstHand}
+}
+
 func newOverheadCommand(env *environment) *cobra.Command {
-	options := overheadOptions{scenario: "openssl-nginx"}
+	options := overheadDefaults(1)
 	cmd := &cobra.Command{
 		Use:     "overhead [SCENARIO]",
 		Short:   "Compare the seconds of a run with those of the same steps by ssh and virsh, or by autopkgtest",
@@ -66,26 +71,39 @@ func newOverheadCommand(env *environment) *cobra.Command {
 			if len(args) > 0 {
 				options.scenario = args[0]
 			}
-			switch options.against {
-			case againstHand:
-			case againstAutopkgtest:
-				return env.againstAutopkgtest(cmd.Context(), options)
-			default:
-				return usage(fmt.Errorf("--against: want %s or %s, not %q", againstHand, againstAutopkgtest, options.against))
-			}
-			result, err := env.overhead(cmd.Context(), options)
-			if err != nil {
-				return err
-			}
-			return env.render(result, text(overheadTable(result)))
+			return env.compare(cmd.Context(), options)
 		},
 	}
 	cmd.Flags().StringVar(&options.image, "image", "", "the `IMAGE` to clone, in place of the scenario's")
-	cmd.Flags().IntVar(&options.runs, "runs", 1, "how often, in turn, either side is measured (`N`)")
-	cmd.Flags().StringVar(&options.against, "against", againstHand, "what to compare with: hand, autopkgtest (`WHAT`)")
+	cmd.Flags().IntVar(&options.runs, "runs", options.runs, "how often, in turn, either side is measured (`N`)")
+	cmd.Flags().StringVar(&options.against, "against", options.against, "what to compare with: hand, autopkgtest (`WHAT`)")
 	complete(cmd, "against", againstHand, againstAutopkgtest)
 	completeImage(env, cmd)
 	return cmd
+}
+
+// compare measures against what was asked for.
+func (e *environment) compare(ctx context.Context, options overheadOptions) error {
+	switch options.against {
+	case againstHand:
+		result, err := e.overhead(ctx, options)
+		if err != nil {
+			return err
+		}
+		return e.render(result, text(overheadTable(result)))
+	case againstAutopkgtest:
+		result, err := e.againstAutopkgtest(ctx, options)
+		if err != nil {
+			return err
+		}
+		return e.render(result, text(autopkgtestTable(result)))
+	default:
+		return usage(unknownPeer(options.against))
+	}
+}
+
+func unknownPeer(name string) error {
+	return fmt.Errorf("--against: want %s or %s, not %q", againstHand, againstAutopkgtest, name)
 }
 
 func (e *environment) overhead(ctx context.Context, options overheadOptions) (result bench.Overhead, err error) {

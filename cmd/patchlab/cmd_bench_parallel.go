@@ -35,8 +35,13 @@ type parallelOptions struct {
 	runs      int
 }
 
+// parallelDefaults are the options of so many rounds: two runs, which keep two processors busy.
+func parallelDefaults(runs int) parallelOptions {
+	return parallelOptions{scenarios: []string{"openssl-nginx", "openssl-nginx"}, jobs: "2", runs: runs}
+}
+
 func newParallelCommand(env *environment) *cobra.Command {
-	options := parallelOptions{scenarios: []string{"openssl-nginx", "openssl-nginx"}}
+	options := parallelDefaults(1)
 	cmd := &cobra.Command{
 		Use:     "parallel [SCENARIO...]",
 		Short:   "Compare runs at once with the same runs one after the other",
@@ -57,8 +62,8 @@ func newParallelCommand(env *environment) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&options.jobs, "jobs", autoJobs, "how many to run at once: `N`, or auto for as many as this host has processors and memory for")
-	flags.IntVar(&options.runs, "runs", 1, "how many rounds (`N`)")
+	flags.StringVar(&options.jobs, "jobs", options.jobs, "how many to run at once: `N`, or auto for as many as this host has processors and memory for")
+	flags.IntVar(&options.runs, "runs", options.runs, "how many rounds (`N`)")
 	complete(cmd, "jobs", autoJobs)
 	return cmd
 }
@@ -112,7 +117,7 @@ func (b parallelBench) measure(ctx context.Context, runs int) (rounds []bench.Pa
 		}
 		if !prepared {
 			prepared = true
-			if learned(round.InTurn) {
+			if slices.ContainsFunc(round.InTurn.Results, bench.Learned) {
 				b.sink.Emit(progress.Event{Kind: progress.Note, Step: "bench", Text: "again: what runs share had to be made first", At: time.Now()})
 				continue
 			}
@@ -126,15 +131,6 @@ func (b parallelBench) measure(ctx context.Context, runs int) (rounds []bench.Pa
 		rounds = append(rounds, round)
 	}
 	return rounds, nil
-}
-
-func learned(round bench.Round) bool {
-	for _, result := range round.Results {
-		if bench.Learned(result) {
-			return true
-		}
-	}
-	return false
 }
 
 // side runs everything once, so many at a time.
