@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -117,11 +116,10 @@ func (b *autopkgtestBench) testbed(ctx context.Context) (disk string, source ima
 	if source.Firmware != hypervisor.BIOS {
 		return "", source, nil, usage(fmt.Errorf("image %s boots by EFI, for which autopkgtest takes a machine of another kind", source.Name))
 	}
-	place, err := os.MkdirTemp(b.lab.CacheDir, "bench-autopkgtest-")
+	place, cleanUp, err := benchRoom(b.lab.CacheDir, "autopkgtest")
 	if err != nil {
 		return "", source, nil, err
 	}
-	cleanUp = func() error { return os.RemoveAll(place) }
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, cleanUp())

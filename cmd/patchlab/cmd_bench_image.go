@@ -66,7 +66,15 @@ func (e *environment) benchImage(ctx context.Context, options benchImageOptions)
 	if err != nil {
 		return result, usage(err)
 	}
-	store := &image.Store{Dir: filepath.Join(e.Dirs.Cache, "bench-images")}
+	if err := e.Dirs.Make(); err != nil {
+		return result, err
+	}
+	room, leave, err := benchRoom(e.Dirs.Cache, "image")
+	if err != nil {
+		return result, labFault(ctx, err)
+	}
+	defer func() { err = errors.Join(err, leave()) }()
+	store := &image.Store{Dir: filepath.Join(room, "images")}
 	builder := &image.Builder{
 		Store: store, Mirror: mirror.Find, NewKey: imageKey, Unshare: os.Getuid() != 0, Now: time.Now, Timeouts: timing.Default(),
 	}
@@ -74,7 +82,7 @@ func (e *environment) benchImage(ctx context.Context, options benchImageOptions)
 	if err != nil {
 		return result, labFault(ctx, err)
 	}
-	defer func() { err = errors.Join(err, closeHost(), os.RemoveAll(store.Dir)) }()
+	defer func() { err = errors.Join(err, closeHost()) }()
 	var builds []bench.ImageBuild
 	for range options.runs {
 		busy, err := bench.Busy(ctx)

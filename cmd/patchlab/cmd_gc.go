@@ -21,8 +21,8 @@ func newGCCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove what runs left behind that were killed",
-		Long: `Remove what runs and image builds left behind that were killed: domains, overlay disks, half-written files; and the images of
-given states whose own image is gone. What is alive is not touched, and the evidence of dead runs stays.`,
+		Long: `Remove what runs and image builds left behind that were killed: domains, overlay disks, half-written files; what benches left; and the
+images of given states whose own image is gone. What is alive is not touched, and the evidence of dead runs stays.`,
 		Example: "  patchlab gc",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return env.collect(cmd.Context(), kept) },
@@ -66,8 +66,9 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 	var parts []string
 	parts, failures[3] = proxy.Sweep(harness.PackageCache(e.Dirs.Cache), 0)
 	halves, err := harness.SweepBaselines(harness.BaselineCache(e.Dirs.Cache))
-	failures[3] = errors.Join(failures[3], err)
-	result.Files = slices.Concat(result.Files, parts, halves)
+	rooms, sweeping := sweepRooms(e.Dirs.Cache)
+	failures[3] = errors.Join(failures[3], err, sweeping)
+	result.Files = slices.Concat(result.Files, parts, halves, rooms)
 	return errors.Join(e.render(result, text(result.table())), errors.Join(failures[:]...))
 }
 
