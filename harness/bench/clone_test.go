@@ -3,6 +3,8 @@ package bench
 import (
 	"encoding/json"
 	"errors"
+	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +31,41 @@ Private_Dirty:    101376 kB
 	}
 	if _, err := DomainMemory("nobody-runs-this"); !errors.Is(err, ErrNoProcess) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAMachineIsFoundByItsCommandLine(t *testing.T) {
+	t.Parallel()
+	const domain = "bench-test-of-a-domain"
+	// It says when it is there, and waits until its stdin ends.
+	machine := exec.CommandContext(t.Context(), "sh", "-c", "echo; read end", "qemu", "-name", "guest="+domain+",debug-threads=on")
+	stdin, err := machine.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := machine.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := machine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = stdin.Close()  // it ends
+		_ = machine.Wait() // with whatever read thinks of that
+	}()
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := DomainMemory(domain); err != nil || held.Pss <= 0 || held.Private > held.Pss {
+		t.Errorf("it holds %+v, %v", held, err)
+	}
+	words, err := CommandLine(domain, "debug-threads")
+	if err != nil || !slices.Contains(words, "-name") {
+		t.Errorf("it was called %q, %v", words, err)
+	}
+	if _, err := CommandLine(domain, "of another kind"); !errors.Is(err, ErrNoProcess) {
+		t.Errorf("a part that it has not: %v", err)
 	}
 }
 
