@@ -233,6 +233,7 @@ func autopkgtestTable(a bench.Against) string {
 		word = "missed"
 	}
 	_, _ = fmt.Fprintf(&b, "goal, autopkgtest less 0.7 of a cold boot: %.1f s, %s\n", a.Goal, word)
+	b.WriteString("autopkgtest's boot holds what it readies in the guest, and the copy of the packages\n")
 	_, _ = fmt.Fprintf(&b, "%s, %s on both sides; %s\n", a.Host.Hypervisor, accelerated(a.Host.Accelerator, a.TranslationCacheMiB), quietness(a.BusyCPUs))
 	_, _ = fmt.Fprintf(&b, "\npatchlab's machine: %s\n\nautopkgtest's machine: %s\n\n", strings.Join(a.Patchlab.QEMU, " "), strings.Join(a.Peer.QEMU, " "))
 	for _, dir := range a.RunDirs {

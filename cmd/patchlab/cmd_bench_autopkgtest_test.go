@@ -35,6 +35,7 @@ in all                  200.0 (198.0-202.0)
 a cold boot of a clone                 50.0
 
 goal, autopkgtest less 0.7 of a cold boot: 165.0 s, reached
+autopkgtest's boot holds what it readies in the guest, and the copy of the packages
 QEMU 7.2.22, tcg with a tb-cache of 64 MiB on both sides; the host was quiet: at most 0.1 CPUs were busy before a measurement
 
 patchlab's machine: qemu -m 768
