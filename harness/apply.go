@@ -208,6 +208,9 @@ func (r *run) changedSomething(previous fact.Set, job patch.Job, increment scena
 		if job.OnlyPackages && d.Key.Kind != fact.KindPackage || volatile.Explains(d) {
 			continue
 		}
+		if d.Key.Kind == fact.KindFile && judge.IsData(d.Key.Name) {
+			continue // logs are written whatever is applied
+		}
 		return nil
 	}
 	installed := "what was there before"

@@ -41,6 +41,9 @@ type clone struct {
 	bootID  string
 	warm    bool // it went on from a template, and is connected
 	times   cloneTimes
+	// files is what is known of its files; fresh, that this is what was known before it was read for the first time.
+	files *probe.Files
+	fresh bool
 	// outOfBand says that conn leads over the guest agent, because ssh does not answer.
 	outOfBand bool
 }
@@ -113,7 +116,7 @@ func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err er
 	if err != nil {
 		return nil, fmt.Errorf("defining the clone: %w", err)
 	}
-	c := &clone{domain: domain, bounds: r.bounds, console: order.console, access: access, warm: spec.Resume.State != "", times: times}
+	c := &clone{files: r.files, fresh: true, domain: domain, bounds: r.bounds, console: order.console, access: access, warm: spec.Resume.State != "", times: times}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.discard(ctx, c))
@@ -272,6 +275,11 @@ func (r *run) keep(c *clone) error {
 	}
 	if err != nil {
 		return fmt.Errorf("keeping the guest's key: %w", err)
+	}
+	if c.files.Len() > 0 {
+		if err := keepFiles(r.dir.File(rundir.KnownFiles), c.files); err != nil {
+			return err
+		}
 	}
 	if err := r.dir.Write(rundir.Kept, append(content, '\n')); err != nil {
 		return err

@@ -19,8 +19,8 @@ import (
 )
 
 // baselineSchema changes when what is cached changes its meaning. 3: secrets are hidden, and the file has a digest. 4: clones have
-// a generation id, and firmware that calls them by the same UUID.
-const baselineSchema = 4
+// a generation id, and firmware that calls them by the same UUID. 5: all files of the system are facts.
+const baselineSchema = 5
 
 // known is what is known of an image without any patch: paid once per image and kept.
 type known struct {
@@ -81,15 +81,19 @@ func digestOf(document []byte) string {
 // BaselineCache is where baselines are kept below the cache's directory.
 func BaselineCache(cacheDir string) string { return filepath.Join(cacheDir, "baselines") }
 
-// SweepBaselines removes what killed runs left half-written in the cache of baselines, and returns what it removed.
+// halfWritten ends the names of files that are not whole yet.
+const halfWritten = ".new"
+
+// SweepBaselines removes what killed runs left half-written in the cache of baselines, or in that of files, and returns what it
+// removed.
 func SweepBaselines(dir string) (removed []string, err error) {
-	halves, err := filepath.Glob(filepath.Join(dir, "*.new"))
+	halves, err := filepath.Glob(filepath.Join(dir, "*"+halfWritten))
 	if err != nil {
 		return nil, fmt.Errorf("looking for half-written baselines: %w", err)
 	}
 	var failures []error
 	for _, half := range halves {
-		file, err := os.Open(strings.TrimSuffix(half, ".new") + ".lock")
+		file, err := os.Open(strings.TrimSuffix(half, halfWritten) + ".lock")
 		if err == nil && unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 			if err = os.Remove(half); err == nil {
 				removed = append(removed, half)
@@ -133,7 +137,7 @@ func lockKnown(ctx context.Context, file string, waiting func()) (unlock func() 
 // writeWhole writes a file of the cache so that it is there whole or not at all, also after a power cut of the host. Its writer
 // holds a lock: what another one left half-written goes.
 func writeWhole(file string, content []byte) (err error) {
-	temporary, err := os.Create(file + ".new")
+	temporary, err := os.Create(file + halfWritten)
 	if err != nil {
 		return err
 	}

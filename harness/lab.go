@@ -11,6 +11,7 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/mirror"
+	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/suite"
@@ -32,6 +33,9 @@ type Lab struct {
 	// Mirror finds the host's package mirror; it is asked only when an increment needs packages.
 	Mirror func(ctx context.Context) (mirror.Mirror, error)
 	Suites Suites
+	// DiskFiles reads the files of an image from its disk, of which it may put a raw copy at the path scratch; nil where the guest
+	// is to tell. What it cannot read the guest tells, too.
+	DiskFiles func(ctx context.Context, of image.Image, scratch string) (*probe.Files, error)
 	// Memory is what clones may have together; nil where nobody knows.
 	Memory *Memory
 

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +50,7 @@ type lab struct {
 	suites  *suites
 	mu      sync.Mutex
 	servers map[string]*server // by domain name
+	saved   sync.Map           // indexes in the memory of saved guests, by their paths
 
 	// What happens to the guest, for a test to arrange.
 	onApply    map[string]func(*server) // by increment
@@ -60,12 +63,13 @@ type lab struct {
 	output     string             // of every increment
 	neverUp    bool
 	noHost     error
-	dialFault  error // of every attempt to reach a guest
-	held       int   // images that nobody released
-	given      bool  // the given state was made
-	keysLeft   bool  // a guest was turned off before it was cleared up
-	stays      bool  // a login does not end
-	warm       bool  // clones go on from a template, as they do unless somebody says otherwise
+	dialFault  error                                                            // of every attempt to reach a guest
+	held       int                                                              // images that nobody released
+	given      bool                                                             // the given state was made
+	keysLeft   bool                                                             // a guest was turned off before it was cleared up
+	stays      bool                                                             // a login does not end
+	warm       bool                                                             // clones go on from a template, as they do unless somebody says otherwise
+	diskFiles  func(context.Context, image.Image, string) (*probe.Files, error) // nil: nobody reads them on the host
 }
 
 func newLab(t *testing.T) *lab {
@@ -126,7 +130,7 @@ func (l *lab) lab() harness.Lab {
 		Mirror:   func(context.Context) (mirror.Mirror, error) { return mirror.Mirror{}, mirror.ErrNone },
 		Suites:   l.suites,
 		Timeouts: timing.Default(), RunsDir: filepath.Join(l.dir, "runs"), CacheDir: filepath.Join(l.dir, "cache"),
-		Now: time.Now,
+		Now: time.Now, DiskFiles: l.diskFiles,
 	}
 }
 
@@ -277,14 +281,16 @@ func scripted(names ...string) scenario.Scenario {
 
 // server is a scripted guest with a few facts that live and change.
 type server struct {
-	lab     *lab
-	spec    hypervisor.DomainSpec
-	guest   *guesttest.Script
-	mu      sync.Mutex
-	facts   map[fact.Key]fact.Fact
-	done    map[string]bool // jobs that ran
-	patched bool
-	cleared bool // of what must not be in an image
+	lab      *lab
+	spec     hypervisor.DomainSpec
+	guest    *guesttest.Script
+	mu       sync.Mutex
+	facts    map[fact.Key]fact.Fact
+	done     map[string]bool   // jobs that ran
+	indexes  map[string][]byte // that this boot was brought, by their paths
+	rebooted bool
+	patched  bool
+	cleared  bool // of what must not be in an image
 
 	// How the guest can be reached, for a test to spoil. The zero values are a guest that is well.
 	agent    bool   // it has one that answers
@@ -297,7 +303,7 @@ type server struct {
 
 func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	s := &server{
-		lab: l, spec: spec, guest: guesttest.NewScript(), facts: map[fact.Key]fact.Fact{}, done: map[string]bool{},
+		lab: l, spec: spec, guest: guesttest.NewScript(), facts: map[fact.Key]fact.Fact{}, done: map[string]bool{}, indexes: map[string][]byte{},
 	}
 	s.put("package", "nginx:amd64", "version", "1", "status", "installed")
 	s.put("package", "libssl3:amd64", "version", "1", "status", "installed")
@@ -319,7 +325,9 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 		}
 		return ""
 	}))
-	s.guest.OnMatch(subcommand("facts"), s.reply(s.document))
+	s.put("file", "/usr/bin/env", "type", "file", "sha256", "e", "package", "coreutils:amd64")
+	s.guest.OnMatch(subcommand("facts"), s.document)
+	s.guest.OnPrefix("umask 077; rm -f /run/patchlab/files-", s.takeIndex)
 	s.guest.OnMatch(subcommand("settle"), s.reply(func() string {
 		settled := probe.Settled{BootID: s.bootID(), State: "running"}
 		if l.stays {
@@ -373,6 +381,10 @@ func (s *server) job(_ context.Context, command guest.Command) guest.Result {
 }
 
 func (s *server) reboot() string {
+	s.mu.Lock()
+	clear(s.indexes)
+	s.rebooted = true
+	s.mu.Unlock()
 	s.guest.Down()
 	s.lab.onReboot(s)
 	if s.lab.bootsAgain(s) {
@@ -384,12 +396,58 @@ func (s *server) reboot() string {
 	return ""
 }
 
-func (s *server) document() string {
+// document tells of files only those that are not in the index, as the real probe does.
+func (s *server) document(_ context.Context, command guest.Command) guest.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return render(probe.Document{
-		Probe: "1", BootID: s.bootID(), Facts: fact.NewSet(slices.Collect(maps.Values(s.facts))...),
-	})
+	var known protocol.Index
+	if _, path, asked := strings.Cut(command.Line, " --index "); asked {
+		content, there := s.indexes[path]
+		if !there && s.spec.Resume.State != "" && !s.rebooted {
+			saved, isSaved := s.lab.saved.Load(path) // in the memory with which it came to life
+			if there = isSaved; there {
+				content = saved.([]byte)
+			}
+		}
+		index, err := protocol.ParseIndex(content)
+		if !there || err != nil {
+			return guest.Result{ExitCode: protocol.ExitNoIndex, Stderr: []byte("patchlab-probe: no index of files\n")}
+		}
+		known = index
+	}
+	files := &protocol.Files{Seen: protocol.NewSeen(known)}
+	told := maps.Clone(s.facts)
+	for _, f := range fact.NewSet(slices.Collect(maps.Values(s.facts))...).OfKind(fact.KindFile) {
+		if position, found := known.Find(printOf(f)); found {
+			protocol.SetSeen(files.Seen, position)
+			delete(told, f.Key())
+			continue
+		}
+		files.AddPrint(printOf(f))
+	}
+	return guest.Result{Stdout: []byte(render(probe.Document{
+		Probe: "1", BootID: s.bootID(), Facts: fact.NewSet(slices.Collect(maps.Values(told))...), Files: files,
+	}))}
+}
+
+func printOf(f fact.Fact) protocol.Print {
+	sum := sha256.Sum256([]byte(render(f)))
+	return protocol.Print(binary.LittleEndian.Uint64(sum[:]))
+}
+
+// takeIndex keeps an index for this boot, and for the clones of a guest that is to be saved.
+func (s *server) takeIndex(_ context.Context, command guest.Command) guest.Result {
+	content, err := io.ReadAll(command.Stdin)
+	if err != nil {
+		return guest.Result{ExitCode: 1}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.indexes[protocol.IndexPath(content)] = content
+	if s.spec.Memory != "" {
+		s.lab.saved.Store(protocol.IndexPath(content), content)
+	}
+	return guest.Result{}
 }
 
 func (s *server) put(kind fact.Kind, name string, pairs ...string) {

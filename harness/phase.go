@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -81,15 +82,24 @@ func seconds(d time.Duration) float64 { return hundredths(d.Seconds()) }
 
 func hundredths(seconds float64) float64 { return math.Round(seconds*100) / 100 }
 
+// firstReading is how many times longer than later ones the first reading of a guest may take, of whose files nothing is known: it
+// reads everything.
+const firstReading = 10
+
 // capture takes a set of facts and keeps it as evidence.
 func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fact.Set, error) {
-	var document probe.Document
+	var read probe.Reading
+	p.tellFirstReading(c.files)
 	_, err := p.step("capture", func() error {
 		return r.overCut(ctx, c, p, func() (err error) {
-			ctx, cancel := context.WithTimeout(ctx, r.bounds.Probe)
+			bound := r.bounds.Probe
+			if c.files.Len() == 0 {
+				bound *= firstReading
+			}
+			ctx, cancel := context.WithTimeout(ctx, bound)
 			defer cancel()
 			return c.read(ctx, func(by probe.Runner) (err error) {
-				document, err = probe.Facts(ctx, by)
+				read, err = probe.Facts(ctx, by, c.conn, c.files)
 				return err
 			})
 		})
@@ -97,11 +107,16 @@ func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fac
 	if err != nil {
 		return fact.Set{}, fmt.Errorf("reading the guest: %w", err)
 	}
-	for _, n := range document.Notes {
+	c.files = read.Files
+	for _, n := range read.Notes {
 		p.note("the probe could not read everything: %s: %s", n.Kind, n.Error)
 	}
-	p.note("%d facts", document.Facts.Len())
-	return document.Facts, r.writeFacts(name, document.Facts)
+	p.note("%d facts, for which %d files were read", read.Facts.Len(), read.Sent)
+	if c.fresh {
+		c.fresh = false
+		err = r.rememberFiles(read)
+	}
+	return read.Facts, errors.Join(err, r.writeFacts(name, read.Facts))
 }
 
 func (r *run) writeFacts(name string, facts fact.Set) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/judge"
 	"github.com/patchlab/patchlab/harness/patch/proxy"
+	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
@@ -36,22 +37,26 @@ type run struct {
 	stands    []image.Image // the images below the clone's disk, each held
 	image     image.Image   // the uppermost of them but for the template
 	template  *image.Image  // that clones go on from; nil while they are booted
-	known     known
-	judge     *judge.Judge
-	facts     fact.Set // as last taken
-	served    *proxy.Proxy
-	held      []*heldConnection
-	before    specs // the suites' answers before the patch
-	expect    []scenario.Expect
-	specs     []report.Spec
-	bootIDs   []string // of this clone, in order, beside result.Boots
-	witness   witness
-	mark      int64                        // where the console's lines of the last reboot begin
-	locked    []string                     // what was staged, with digests
-	lockedOut bool                         // that ssh does not answer has been told
-	restarts  int                          // jobs that restarted something
-	labFault  error                        // that ends the run once the facts at hand are judged
-	built     map[string]map[string]string // packages made of sources: increment -> entry -> file
+	// imageFiles is what is known of the files of the image, or of a guest that was just booted from it; files, of a clone as it
+	// begins.
+	imageFiles *probe.Files
+	files      *probe.Files
+	known      known
+	judge      *judge.Judge
+	facts      fact.Set // as last taken
+	served     *proxy.Proxy
+	held       []*heldConnection
+	before     specs // the suites' answers before the patch
+	expect     []scenario.Expect
+	specs      []report.Spec
+	bootIDs    []string // of this clone, in order, beside result.Boots
+	witness    witness
+	mark       int64                        // where the console's lines of the last reboot begin
+	locked     []string                     // what was staged, with digests
+	lockedOut  bool                         // that ssh does not answer has been told
+	restarts   int                          // jobs that restarted something
+	labFault   error                        // that ends the run once the facts at hand are judged
+	built      map[string]map[string]string // packages made of sources: increment -> entry -> file
 
 	end    verdict.End
 	result report.Result
@@ -159,6 +164,9 @@ func (r *run) open(ctx context.Context) (release func() error, err error) {
 	}
 	r.stands = []image.Image{r.image}
 	r.result.Image = report.Image{Name: r.image.Name, Digest: r.image.Digest}
+	if err := r.knowFiles(ctx); err != nil {
+		return nil, errors.Join(err, release())
+	}
 	return release, nil
 }
 

@@ -21,7 +21,8 @@ import (
 )
 
 // templateSchema changes when a template would be made in another way.
-const templateSchema = 1
+// 2: what is known of its files lies beside it, and the guest has their index.
+const templateSchema = 2
 
 // TemplateStore is where templates are kept below the cache directory.
 func TemplateStore(cacheDir string) *image.Store {
@@ -49,9 +50,16 @@ func (r *run) warmUp(ctx context.Context) (release func() error, err error) {
 	if err == nil {
 		release, err = TemplateStore(r.lab.CacheDir).Hold(template)
 	}
+	var files *probe.Files
+	if err == nil {
+		if files, err = templateFiles(template); err != nil {
+			err = errors.Join(err, release())
+		}
+	}
 	switch {
 	case err == nil:
-		r.template, r.stands, r.result.Clones.Start = &template, append(r.stands, template), warm
+		r.template, r.files, r.result.Clones.Start = &template, files, warm
+		r.stands = append(r.stands, template)
 		return release, nil
 	case ctx.Err() != nil:
 		return nothing, err
@@ -63,7 +71,7 @@ func (r *run) warmUp(ctx context.Context) (release func() error, err error) {
 
 // goCold lets the clones from now on boot.
 func (r *run) goCold(why error) {
-	r.template = nil
+	r.template, r.files = nil, r.imageFiles
 	r.result.Clones.Start, r.result.Clones.Why = cold, why.Error()
 	r.emit(progress.Note, "template", "clones are booted, for none could go on from a template: "+why.Error(), 0)
 }
@@ -139,10 +147,25 @@ func (r *run) makeTemplate(ctx context.Context, template *image.Template, disk s
 			if err := r.firstBoot(ctx, c, p); err != nil {
 				return r.unbootable(err, c)
 			}
+			if err := r.learnFiles(ctx, c, p, files.Files); err != nil {
+				return err
+			}
 			_, err := p.step("leave", func() error { return r.leaveAlone(ctx, c) })
 			return err
 		})
 	})
+}
+
+// learnFiles reads the guest whole, and leaves in it the index of what is known of its files since. What changes until it is saved
+// is told again.
+func (r *run) learnFiles(ctx context.Context, c *clone, p *phase, keepAt string) error {
+	if _, err := r.capture(ctx, c, p, "template"); err != nil {
+		return err
+	}
+	_, err := p.step("leave", func() error {
+		return errors.Join(probe.PutFiles(ctx, c.conn, c.files), keepFiles(keepAt, c.files))
+	})
+	return err
 }
 
 // keepTemplate puts the files of a saved clone where the store takes them from.

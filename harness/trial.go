@@ -66,7 +66,7 @@ func TryClone(ctx context.Context, lab Lab, name string, options TrialOptions) (
 	order := cloneOrder{purpose: "run", overlay: r.dir.File(rundir.Overlay), console: r.dir.File(rundir.Console)}
 	if options.FactsFirst {
 		order.awake = func(ctx context.Context, c *clone) error {
-			_, err := probe.Facts(ctx, c.waiting)
+			_, err := probe.Facts(ctx, c.waiting, nil, c.files)
 			t.Complete = c.times.since(r.lab.Now())
 			return err
 		}

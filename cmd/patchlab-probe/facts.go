@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/probe/collect"
+	"github.com/patchlab/patchlab/harness/probe/protocol"
 	"github.com/patchlab/patchlab/harness/probe/systemd"
 )
 
@@ -20,16 +22,26 @@ func facts(ctx context.Context, arguments []string, stdout, stderr io.Writer) er
 	flags := newFlags("facts")
 	timings := flags.Bool("timings", false, "print each collector's time on standard error")
 	only := flags.String("only", "", "read facts of this kind")
+	files := flags.String("files", filesOfSystem, "read all files of the system, or those of etc")
+	index := flags.String("index", "", "file that says which files the host knows")
 	if err := parse(flags, arguments); err != nil {
+		return err
+	}
+	wanted, err := filesWanted(*files, *index)
+	if err != nil {
 		return err
 	}
 	began := time.Now()
 	src := collect.NewSource("/", manager(ctx), os.Getpid())
+	src.Want(wanted)
 	connected := time.Since(began)
 	collectors := slices.DeleteFunc(collect.All(), func(c collect.Collector) bool {
 		return *only != "" && c.Kind != fact.Kind(*only)
 	})
 	doc, taken := collect.Run(ctx, src, collectors, time.Now)
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("reading facts: %w", err) // half of them would look as if the others were gone
+	}
 	collected := time.Now()
 	// Not compressed: over ssh to a guest under emulation that was measured to cost 0.2 s more than it saves.
 	if err := json.NewEncoder(stdout).Encode(doc); err != nil {
@@ -43,6 +55,33 @@ func facts(ctx context.Context, arguments []string, stdout, stderr io.Writer) er
 		_, _ = fmt.Fprintf(stderr, "%-10s %v\n%-10s %v\n", "write", time.Since(collected), "total", time.Since(began))
 	}
 	return nil
+}
+
+// The files that can be wanted.
+const (
+	filesOfSystem = "system"
+	filesOfEtc    = "etc"
+)
+
+// errNoIndex says that the host has to put the index of files first.
+var errNoIndex = errors.New("no index of files")
+
+func filesWanted(files, index string) (collect.FilesWanted, error) {
+	if files != filesOfSystem && files != filesOfEtc {
+		return collect.FilesWanted{}, fmt.Errorf("%w: --files %q (have system, etc)", errUsage, files)
+	}
+	wanted := collect.FilesWanted{OnlyEtc: files == filesOfEtc}
+	if index == "" {
+		return wanted, nil
+	}
+	content, err := os.ReadFile(index)
+	if err == nil {
+		wanted.Known, err = protocol.ParseIndex(content)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errNoIndex, err)
+	}
+	return wanted, err
 }
 
 // manager finds the way to systemd that works; nil where systemd does not run.

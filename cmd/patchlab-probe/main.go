@@ -17,7 +17,7 @@ import (
 	"github.com/patchlab/patchlab/harness/probe/protocol"
 )
 
-const usage = `usage: patchlab-probe facts [--timings] [--only KIND]
+const usage = `usage: patchlab-probe facts [--timings] [--only KIND] [--files system|etc] [--index FILE]
        patchlab-probe settle --timeout DURATION [--alone]
        patchlab-probe clock --set NANOSECONDS
        patchlab-probe wait [--port FILE]
@@ -72,6 +72,8 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (int
 	case errors.Is(err, errUsage):
 		_, _ = io.WriteString(stderr, usage)
 		return protocol.ExitUsage, err
+	case errors.Is(err, errNoIndex):
+		return protocol.ExitNoIndex, err
 	case errors.Is(err, job.ErrDied):
 		return protocol.ExitDied, err
 	}

@@ -66,9 +66,10 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 	var parts []string
 	parts, failures[3] = proxy.Sweep(harness.PackageCache(e.Dirs.Cache), 0)
 	halves, err := harness.SweepBaselines(harness.BaselineCache(e.Dirs.Cache))
+	disks, errDisks := harness.SweepBaselines(harness.FilesCache(e.Dirs.Cache))
 	rooms, sweeping := sweepRooms(e.Dirs.Cache)
-	failures[3] = errors.Join(failures[3], err, sweeping)
-	result.Files = slices.Concat(result.Files, parts, halves, rooms)
+	failures[3] = errors.Join(failures[3], err, errDisks, sweeping)
+	result.Files = slices.Concat(result.Files, parts, halves, disks, rooms)
 	return errors.Join(e.render(result, text(result.table())), errors.Join(failures[:]...))
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor/private"
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/mirror"
+	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/suite"
 	"github.com/patchlab/patchlab/harness/timing"
 )
@@ -198,11 +199,26 @@ func (e *environment) lab(open func(context.Context) (harness.Host, error), scen
 		Agent: func(agent hypervisor.AgentCaller, log io.Writer) guest.Dialer {
 			return agentguest.New(agentguest.Config{Agent: agent, CommandLog: log})
 		},
-		Mirror:   mirror.Find,
-		Suites:   suite.Runner{Program: self, Dir: scenarioDir},
-		Timeouts: timing.Default(),
-		RunsDir:  e.Dirs.Runs,
-		CacheDir: e.Dirs.Cache,
-		Now:      time.Now,
+		Mirror:    mirror.Find,
+		DiskFiles: diskFiles,
+		Suites:    suite.Runner{Program: self, Dir: scenarioDir},
+		Timeouts:  timing.Default(),
+		RunsDir:   e.Dirs.Runs,
+		CacheDir:  e.Dirs.Cache,
+		Now:       time.Now,
 	}, nil
+}
+
+// diskFiles reads the files of an image on this host.
+func diskFiles(ctx context.Context, of image.Image, scratch string) (files *probe.Files, err error) {
+	size, err := of.Flatten(ctx, scratch)
+	if err != nil {
+		return nil, err
+	}
+	disk, err := os.Open(scratch)
+	if err != nil {
+		return nil, fmt.Errorf("reading the files of %s: %w", of.Name, err)
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	return probe.DiskFiles(ctx, disk, size, time.Now)
 }

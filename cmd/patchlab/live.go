@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/guest/keptguest"
 	"github.com/patchlab/patchlab/harness/guest/sshguest"
@@ -25,11 +26,14 @@ import (
 // machineOptions are the flags of commands that read a live machine.
 type machineOptions struct {
 	noSudo  bool
+	files   string
 	timeout time.Duration
 }
 
 func (o *machineOptions) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.noSudo, "no-sudo", false, "read a live machine as the user who logs in, without what only root may see")
+	flags.StringVar(&o.files, "files", string(probe.LookEtc),
+		"files of a live machine to read: etc, or system for all but data, which takes as long as its disk needs")
 	flags.DurationVar(&o.timeout, "timeout", 2*time.Minute, "patience with a live machine")
 }
 
@@ -40,6 +44,9 @@ func isMachine(name string) bool {
 
 // liveMachine reads a machine of the user's over ssh, and changes nothing there.
 func (e *environment) liveMachine(ctx context.Context, name string, options machineOptions) (read snapshot, err error) {
+	if options.files != string(probe.LookEtc) && options.files != string(probe.LookSystem) {
+		return snapshot{}, usage(fmt.Errorf("--files: unknown %q (have etc, system)", options.files))
+	}
 	target, err := sshclient.ParseTarget(name)
 	if err != nil {
 		return snapshot{}, usage(err)
@@ -57,7 +64,7 @@ func (e *environment) liveMachine(ctx context.Context, name string, options mach
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	e.progress(fmt.Sprintf("reading %s with a temporary program that is removed again", client.Settings.String()))
-	doc, err := probe.Look(ctx, client, options.noSudo)
+	doc, err := probe.Look(ctx, client, options.noSudo, probe.LookFiles(options.files))
 	if err != nil {
 		if errors.Is(err, probe.ErrSudo) {
 			err = fmt.Errorf("%w: log in as root, allow it in sudoers, or use --no-sudo for what every user may see", err)
@@ -90,11 +97,15 @@ func (e *environment) keptNow(ctx context.Context, dir string) (read snapshot, e
 	if err := probe.Install(ctx, conn); err != nil {
 		return snapshot{}, err
 	}
-	doc, err := probe.Facts(ctx, conn)
+	known := harness.KeptFiles(dir)
+	if known.Len() == 0 {
+		e.progress("reading every file of the guest, of which this takes a minute under emulation")
+	}
+	reading, err := probe.Facts(ctx, conn, conn, known)
 	if err != nil {
 		return snapshot{}, err
 	}
-	read = taken(filepath.Base(dir), phaseNow, doc)
+	read = taken(filepath.Base(dir), phaseNow, reading.Document)
 	read.dir = dir
 	return read, nil
 }

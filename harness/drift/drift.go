@@ -87,6 +87,9 @@ func order(before, after []fact.Fact) int {
 }
 
 func differing(before, after fact.Fact) (was, is map[string]string) {
+	if maps.Equal(before.Attributes, after.Attributes) { // as nearly all of tens of thousands are
+		return nil, nil
+	}
 	was, is = map[string]string{}, map[string]string{}
 	names := maps.Clone(before.Attributes)
 	if names == nil {

@@ -26,9 +26,16 @@ const (
 	// KindPort is a listening socket, named PROTOCOL/ADDRESS:PORT, where * is any address (tcp/*:80,
 	// udp/127.0.0.1:323) or unix/PATH. unit, executable, user.
 	KindPort Kind = "port"
-	// KindFile is a file below /etc, named by its path. type (file, dir, link, other), sha256, size, mode (octal, four
-	// digits), owner (user:group), target (of a link), package (which owns it), conffile (the digest that the
-	// package shipped, when it is one), edited ("true" for a conffile that is not as it was shipped), text (only for UTF-8 files up to 64 KiB that every user may read).
+	// KindFile is a file of the system, named by its path: on the root file system and the others of its disks that belong to the
+	// system (/boot, /usr, /var, ...). type (file, dir, link, other), mode (octal, four digits), owner (user:group), target (of a
+	// link), package (which owns it), sha256 and size (of contents that are read, see below), caps (file capabilities, as getcap
+	// writes them: cap_net_raw=ep), conffile (the digest that the package shipped, when it is one), edited ("true" for a conffile
+	// that is not as it was shipped), text (only below /etc, for UTF-8 files up to 64 KiB that every user may read).
+	//
+	// Contents are not read of files beyond 256 MiB, nor, unless they may be executed, of what is below /var/log, /var/cache,
+	// /var/spool (but for cron), /var/tmp and /tmp, and below the rest of /var, /home, /srv, /mnt and /media of files beyond 64 KiB
+	// (16 MiB for those of root). Other systems' files (/var/lib/docker and the like) are not told. A set without a fact for "/"
+	// has only what is below /etc.
 	KindFile Kind = "file"
 	// KindUser is an account. uid, gid, home, shell, groups (sorted, comma separated), locked ("true", "false").
 	// A password hash is never read into a fact.

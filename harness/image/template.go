@@ -19,6 +19,7 @@ const (
 	memoryFile = "memory"
 	stateFile  = "state"
 	keyFile    = "key"
+	filesFile  = "files"
 )
 
 // Template is a booted, settled guest, saved with its RAM: an image from which a clone goes on. It is good for domains of one shape
@@ -93,13 +94,17 @@ func (i Image) PrivateKey() ([]byte, error) {
 }
 
 // TemplateFiles are the paths of what belongs to the disk of a template.
-type TemplateFiles struct{ State, Memory, Key string }
+type TemplateFiles struct {
+	State, Memory, Key string
+	Files              string // what is known of the guest's files, of which it has the index
+}
 
 // SavedBeside returns where the saved guest of a disk lies that is to become a template.
 func SavedBeside(disk string) TemplateFiles {
 	dir := filepath.Dir(disk)
 	return TemplateFiles{
 		State: filepath.Join(dir, stateFile), Memory: filepath.Join(dir, memoryFile), Key: filepath.Join(dir, keyFile),
+		Files: filepath.Join(dir, filesFile),
 	}
 }
 
@@ -107,7 +112,7 @@ func SavedBeside(disk string) TemplateFiles {
 // though it changes a copy.
 func savedFiles(ctx context.Context, disk string) (map[string]SavedFile, error) {
 	found := map[string]SavedFile{}
-	for _, name := range []string{memoryFile, stateFile, keyFile} {
+	for _, name := range []string{memoryFile, stateFile, keyFile, filesFile} {
 		path := filepath.Join(filepath.Dir(disk), name)
 		info, err := os.Stat(path)
 		if err != nil {

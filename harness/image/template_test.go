@@ -20,7 +20,8 @@ func templateOf(base Image, made Conditions, times *int) Derivation {
 		*times++
 		files := SavedBeside(disk)
 		return errors.Join(os.WriteFile(disk, []byte("overlay"), 0o600), os.WriteFile(files.Memory, []byte("RAM"), 0o600),
-			os.WriteFile(files.State, []byte("devices"), 0o600), os.WriteFile(files.Key, []byte("a key"), 0o600))
+			os.WriteFile(files.State, []byte("devices"), 0o600), os.WriteFile(files.Key, []byte("a key"), 0o600),
+			os.WriteFile(files.Files, []byte("known"), 0o600))
 	}
 	return d
 }

@@ -1,8 +1,10 @@
 package judge
 
 import (
+	"cmp"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/drift"
@@ -18,38 +20,20 @@ var (
 	keptBeside = regexp.MustCompile(`\.(dpkg-(dist|old|bak)|ucf-(dist|new|old))$`)
 )
 
-// generated are files that package triggers and account tools rewrite: not owned, and no configuration of anybody.
-var generated = map[string]string{
-	"/etc/ld.so.cache": "rebuilt by ldconfig after a library moved",
-	"/etc/.pwd.lock":   "lock of the account tools",
-	"/etc/passwd":      "told by its accounts",
-	"/etc/passwd-":     "backup by the account tools",
-	"/etc/group":       "told by its accounts",
-	"/etc/group-":      "backup by the account tools",
-	"/etc/shadow-":     "backup by the account tools",
-	"/etc/gshadow":     "told by its accounts",
-	"/etc/gshadow-":    "backup by the account tools",
-	"/etc/subuid-":     "backup by the account tools",
-	"/etc/subgid-":     "backup by the account tools",
-}
-
 func (h *hearing) ruleFile(d drift.Drift) ruling {
+	if r, dangerous := h.ruleDanger(d); dangerous {
+		return r
+	}
 	if unit, ok := h.enablementOf(d); ok {
 		return follows(unit)
 	}
 	if increment, ok := h.put[d.Key.Name]; ok {
 		return expected("put there by increment " + increment)
 	}
-	if reason, ok := generated[d.Key.Name]; ok && len(h.moved) > 0 {
-		return expected(reason)
+	if isDirectory(d) {
+		return h.ruleDirectory(d)
 	}
-	if isDirectoryTime(d) {
-		return expected("a directory")
-	}
-	owner := d.Was["package"] + d.Is["package"]
-	if owner == "" {
-		owner = h.ownerOf(d.Key)
-	}
+	owner := h.ownerOfDrift(d)
 	switch {
 	case owner == "" && isTrust(d.Key.Name):
 		return h.ruleTrust(d)
@@ -65,8 +49,16 @@ func (h *hearing) ruleFile(d drift.Drift) ruling {
 	}
 }
 
-func isDirectoryTime(d drift.Drift) bool {
-	return d.Change != drift.Changed && (d.Was["type"] == "dir" || d.Is["type"] == "dir")
+func isDirectory(d drift.Drift) bool { return d.Was["type"] == "dir" || d.Is["type"] == "dir" }
+
+// ownerOfDrift returns the package that a file belongs to: of two, the one that the candidate moved, for a file may go over from
+// one package to another.
+func (h *hearing) ownerOfDrift(d drift.Drift) string {
+	owners := []string{d.Is["package"], d.Was["package"]}
+	if i := slices.IndexFunc(owners, h.ownerMoved); i >= 0 {
+		return owners[i]
+	}
+	return cmp.Or(owners[0], owners[1], h.ownerOf(d.Key))
 }
 
 // ownerOf looks the package up in whichever set has the whole fact: a drift holds only what moved.
@@ -123,8 +115,28 @@ func overwritten(d drift.Drift) string {
 	return "overwritten"
 }
 
-func (h *hearing) ruleUnowned(d drift.Drift) ruling {
+// ruleDirectory: that a directory comes or goes is told by what is in it. Who may do what in one of the system is not for a package
+// to change.
+func (h *hearing) ruleDirectory(d drift.Drift) ruling {
 	switch {
+	case IsData(d.Key.Name):
+		return volatile(dataReason)
+	case d.Change != drift.Changed:
+		return expected("a directory")
+	default:
+		return finding(warn("PL307", d, "who may do what in the directory "+d.Key.Name+" was changed"))
+	}
+}
+
+func (h *hearing) ruleUnowned(d drift.Drift) ruling {
+	if r, ok := h.consequence(d); ok {
+		return r
+	}
+	switch {
+	case isAuthorizedKeys(d):
+		return finding(fault("PL403", d, "who may log in is not as it was: "+d.Key.Name+" was "+string(d.Change)))
+	case IsData(d.Key.Name):
+		return volatile(dataReason)
 	case strings.HasSuffix(d.Key.Name, ".dpkg-new"):
 		return finding(note("PL305", d, d.Key.Name+" is the package's new version, whose installation was not finished"))
 	case keptBeside.MatchString(d.Key.Name):

@@ -14,7 +14,7 @@ func FuzzDocument(f *testing.F) {
 	f.Add([]byte("{\"facts\":[{\"kind\":\"file\",\"name\":\"/etc/\\u001b[31m\",\"attributes\":{\"text\":\"\\u202e\",\"\\u001b\":\"x\"}}]}"))
 	f.Add([]byte(`{"facts":null}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		document, err := program.facts(t.Context(), says(0, string(answer), ""))
+		document, err := program.facts(t.Context(), says(0, string(answer), ""), nil, nil)
 		if err != nil {
 			return
 		}

@@ -20,6 +20,16 @@ var (
 	ErrMachine = errors.New("the probe runs on amd64 only")
 )
 
+// LookFiles says which files of a machine are read.
+type LookFiles string
+
+// The files of a machine. Those of the system take as long as the disk needs for all that is installed; the content of data
+// (/var, /home, /srv) is not read but for small files of root's.
+const (
+	LookEtc    LookFiles = "etc"
+	LookSystem LookFiles = "system"
+)
+
 // Runner runs commands on a machine. [guest.Conn] is one.
 type Runner interface {
 	Run(ctx context.Context, command guest.Command) (guest.Result, error)
@@ -28,20 +38,20 @@ type Runner interface {
 // Look reads a machine that is nobody's clone, and leaves it as it was: the probe is put into a temporary directory, run once,
 // and removed, also when the connection breaks. It runs as root, by sudo where the user is another; with unprivileged it
 // runs as the user, and the document's notes say what could not be read.
-func Look(ctx context.Context, machine Runner, unprivileged bool) (Document, error) {
+func Look(ctx context.Context, machine Runner, unprivileged bool, files LookFiles) (Document, error) {
 	b, err := current()
 	if err != nil {
 		return Document{}, err
 	}
-	return b.look(ctx, machine, unprivileged)
+	return b.look(ctx, machine, unprivileged, files)
 }
 
-func (b *build) look(ctx context.Context, machine Runner, unprivileged bool) (Document, error) {
+func (b *build) look(ctx context.Context, machine Runner, unprivileged bool, files LookFiles) (Document, error) {
 	compressed, err := b.compressed()
 	if err != nil {
 		return Document{}, err
 	}
-	command := guest.Command{Line: lookLine(unprivileged), Stdin: compressed}
+	command := guest.Command{Line: lookLine(unprivileged, files), Stdin: compressed}
 	result, err := machine.Run(ctx, command)
 	if err != nil {
 		return Document{}, fmt.Errorf("reading facts: %w", err)
@@ -73,7 +83,7 @@ const (
 
 // lookLine is the whole of what happens on the machine. /tmp may be mounted noexec, so that a directory is tried before it is
 // used; the trap takes it away whatever happens.
-func lookLine(unprivileged bool) string {
+func lookLine(unprivileged bool, files LookFiles) string {
 	become := fmt.Sprintf(`s=; if [ "$(id -u)" != 0 ]; then s="sudo -n"; $s true || exit %d; fi`, exitSudo)
 	if unprivileged {
 		become = "s="
@@ -88,7 +98,7 @@ func lookLine(unprivileged bool) string {
 			`rm -rf "$d"; d=; done`,
 		fmt.Sprintf(`[ -n "$d" ] || exit %d`, exitNoRoom),
 		`gzip -dc >"$d/new" && chmod 700 "$d/new" && mv "$d/new" "$d/probe" || exit`,
-		`$s "$d/probe" facts`,
+		`$s "$d/probe" facts --files ` + string(files),
 	}, "; ")
 	return "exec /bin/sh -c '" + strings.ReplaceAll(script, "'", `'\''`) + "'"
 }

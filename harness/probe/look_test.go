@@ -60,7 +60,7 @@ func TestALookLeavesNothingBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := machine(t, test.uid, test.sudo)
-			doc, err := script.look(t.Context(), m, test.unprivileged)
+			doc, err := script.look(t.Context(), m, test.unprivileged, LookEtc)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +82,7 @@ func (m thisMachine) isEmpty(t *testing.T) {
 func TestALookSaysWhatStandsInItsWay(t *testing.T) {
 	t.Parallel()
 	m := machine(t, "1000", "echo sudo: a password is required >&2; exit 1")
-	if _, err := script.look(t.Context(), m, false); !errors.Is(err, ErrSudo) || !strings.Contains(err.Error(), "a password is required") {
+	if _, err := script.look(t.Context(), m, false, LookEtc); !errors.Is(err, ErrSudo) || !strings.Contains(err.Error(), "a password is required") {
 		t.Errorf("a sudo that refuses gives %v", err)
 	}
 	m.isEmpty(t)
@@ -90,17 +90,17 @@ func TestALookSaysWhatStandsInItsWay(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(m.path, "uname"), []byte("#!/bin/sh\necho aarch64\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := script.look(t.Context(), m, false); !errors.Is(err, ErrMachine) || !strings.Contains(err.Error(), "aarch64") {
+	if _, err := script.look(t.Context(), m, false, LookEtc); !errors.Is(err, ErrMachine) || !strings.Contains(err.Error(), "aarch64") {
 		t.Errorf("another machine gives %v", err)
 	}
 	broken := newBuild([]byte("#!/bin/sh\necho no kernel >&2; exit 5\n"))
 	m = machine(t, "0", "")
-	if _, err := broken.look(t.Context(), m, false); err == nil || !strings.Contains(err.Error(), "exited with 5: no kernel") {
+	if _, err := broken.look(t.Context(), m, false, LookEtc); err == nil || !strings.Contains(err.Error(), "exited with 5: no kernel") {
 		t.Errorf("a probe that fails gives %v", err)
 	}
 	m.isEmpty(t)
 	liar := newBuild([]byte("#!/bin/sh\necho not json\n"))
-	if _, err := liar.look(t.Context(), m, false); !errors.Is(err, ErrAnswer) {
+	if _, err := liar.look(t.Context(), m, false, LookEtc); !errors.Is(err, ErrAnswer) {
 		t.Errorf("an answer that is none gives %v", err)
 	}
 }

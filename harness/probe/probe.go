@@ -53,15 +53,6 @@ func Install(ctx context.Context, conn guest.Conn) error {
 	return b.install(ctx, conn)
 }
 
-// Facts reads the guest once. The probe must be installed.
-func Facts(ctx context.Context, conn Runner) (Document, error) {
-	b, err := current()
-	if err != nil {
-		return Document{}, err
-	}
-	return b.facts(ctx, conn)
-}
-
 // Settle waits until the guest has come to rest, or for so long. Both give the state in which it then is; see
 // [protocol.Settled.Quiet].
 func Settle(ctx context.Context, conn Runner, timeout time.Duration) (Settled, error) {
@@ -189,14 +180,6 @@ func (b *build) installLine() string {
 		"chmod 700 " + b.path() + ".new",
 		"mv " + b.path() + ".new " + b.path(),
 	}, "; ")
-}
-
-func (b *build) facts(ctx context.Context, conn Runner) (Document, error) {
-	var doc Document
-	if err := b.ask(ctx, conn, "facts", &doc); err != nil {
-		return Document{}, fmt.Errorf("reading facts: %w", err)
-	}
-	return checked(doc)
 }
 
 // checked bounds and cleans a document.

@@ -98,7 +98,7 @@ func TestFactsAreCleanedOnTheHostToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn := says(0, string(content), "")
-	got, err := program.facts(t.Context(), conn)
+	got, err := program.facts(t.Context(), conn, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestFactsAreCleanedOnTheHostToo(t *testing.T) {
 		Facts: fact.NewSet(fact.Fact{Kind: "file", Name: `/etc/\x1b]0;x\x07`, Attributes: map[string]string{"text": "a\nb\\x0d"}}),
 		Notes: []protocol.Note{{Kind: `po\x0art`, Error: `\x1b`}},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(fact.Set{})); diff != "" {
+	if diff := cmp.Diff(want, got.Document, cmp.AllowUnexported(fact.Set{})); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{program.path() + " facts"}, conn.lines); diff != "" {
@@ -125,7 +125,7 @@ func TestSecretsAreHiddenInFacts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := program.facts(t.Context(), says(0, string(content), ""))
+	got, err := program.facts(t.Context(), says(0, string(content), ""), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,11 +146,11 @@ func TestAnAnswerThatIsNotTheProbesIsTheGuestsFault(t *testing.T) {
 		"two documents":        says(0, `{"facts":[]}{"facts":[]}`, ""),
 		"more than it may say": {answer: func(string) (guest.Result, error) { return guest.Result{Truncated: true}, nil }},
 	} {
-		if _, err := program.facts(t.Context(), conn); !errors.Is(err, ErrAnswer) {
+		if _, err := program.facts(t.Context(), conn, nil, nil); !errors.Is(err, ErrAnswer) {
 			t.Errorf("%s: %v, want ErrAnswer", name, err)
 		}
 	}
-	_, err := program.facts(t.Context(), says(protocol.ExitError, "", "patchlab-probe: no /proc\n"))
+	_, err := program.facts(t.Context(), says(protocol.ExitError, "", "patchlab-probe: no /proc\n"), nil, nil)
 	if _, ok := errors.AsType[*guest.ExitError](err); !ok {
 		t.Errorf("a probe that fails: %v, want an ExitError", err)
 	}
@@ -158,7 +158,7 @@ func TestAnAnswerThatIsNotTheProbesIsTheGuestsFault(t *testing.T) {
 
 func TestALostConnectionStaysOne(t *testing.T) {
 	lost := &fakeConn{answer: func(string) (guest.Result, error) { return guest.Result{}, guest.ErrLost }}
-	_, errFacts := program.facts(t.Context(), lost)
+	_, errFacts := program.facts(t.Context(), lost, nil, nil)
 	_, errSettle := program.settle(t.Context(), lost, "settle --timeout 1m0s")
 	_, errJob := program.runJob(t.Context(), lost, "a", 0, io.Discard)
 	_, errID := BootID(t.Context(), lost)

@@ -48,10 +48,11 @@ func installed(t *testing.T) guest.Conn {
 
 func TestTwoRunsOverARealGuestReadTheSame(t *testing.T) {
 	conn := installed(t)
+	known := knownOfKept(t)
 	var sets [3][]fact.Fact
 	for i := range sets {
 		began := time.Now()
-		doc, err := probe.Facts(t.Context(), conn)
+		doc, err := probe.Facts(t.Context(), conn, conn, known)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +71,8 @@ func TestTwoRunsOverARealGuestReadTheSame(t *testing.T) {
 
 // The unit file states are the probe's own reading of systemd's rules: here they are held against systemd's.
 func TestUnitFileStatesAreSystemds(t *testing.T) {
-	conn := installed(t)
-	doc, err := probe.Facts(t.Context(), conn)
+	conn, known := installed(t), knownOfKept(t)
+	doc, err := probe.Facts(t.Context(), conn, conn, known)
 	if err != nil {
 		t.Fatal(err)
 	}

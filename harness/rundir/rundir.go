@@ -36,9 +36,10 @@ const (
 	// HandPackages is a directory, INCREMENT/FILE: packages that a bench installs by hand, while it does. They are no evidence.
 	HandPackages = "by-hand-packages"
 	Overlay      = "disk.qcow2"
-	Kept         = "kept.json"     // how to reach the guest that --keep left running; gc leaves such a run alone
-	Key          = "key.pem"       // and with which key
-	Handoffs     = ".handoff.json" // the end of the names of what suites are handed: facts
+	Kept         = "kept.json"      // how to reach the guest that --keep left running; gc leaves such a run alone
+	KnownFiles   = Facts + "/known" // what is known of the files of a kept guest, so that they need not be read again
+	Key          = "key.pem"        // and with which key
+	Handoffs     = ".handoff.json"  // the end of the names of what suites are handed: facts
 	lockFile     = "lock"
 )
 

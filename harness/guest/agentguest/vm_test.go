@@ -90,7 +90,7 @@ func TestFactsOverTheAgent(t *testing.T) {
 	if err := probe.Install(ctx, conn); err != nil {
 		t.Fatal(err)
 	}
-	document, err := probe.Facts(ctx, conn)
+	document, err := probe.Facts(ctx, conn, conn, nil)
 	if err != nil || document.Facts.Len() < 1000 {
 		t.Fatalf("%d facts (%v)", document.Facts.Len(), err)
 	}

@@ -63,6 +63,9 @@ func Run(ctx context.Context, src *Source, collectors []Collector, now func() ti
 		timings = append(timings, Timing{Kind: c.Kind, Took: now().Sub(began), Facts: len(found)})
 	}
 	doc.Facts = fact.NewSet(all...)
+	if src.walked != nil {
+		doc.Files = src.walked.answer(doc.Facts)
+	}
 	return doc, timings
 }
 

@@ -3,50 +3,104 @@ package collect
 import (
 	"bytes"
 	"context"
-	"crypto/md5" //nolint:gosec // dpkg's digests of conffiles are MD5; this compares, it does not protect.
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/probe/protocol"
 )
 
 const (
-	maxHashed    = 16 << 20 // a second and a half of SHA-256 under emulation
 	maxText      = 64 << 10
 	maxAllText   = 8 << 20
-	maxFiles     = 50_000
-	maxFileDepth = 32
+	maxFiles     = 150_000
+	maxEntries   = 20_000 // of one directory
+	maxFileDepth = 64
+	// racy is how long a file must have been left alone before what was read of it may stand for it: a change within the same
+	// tick of the kernel's clock would not be seen. Ticks are 10 ms at most; file systems are known that keep whole seconds.
+	racy = 2 * time.Second
 )
 
-// files reads what is below /etc.
+// FilesWanted says which files are read.
+type FilesWanted struct {
+	// OnlyEtc leaves out all but what is below /etc.
+	OnlyEtc bool
+	// Known is what the host knows already.
+	Known protocol.Index
+	// Now is the clock of the file system's times.
+	Now func() time.Time
+}
+
+// files reads the files of the system: the root file system, and the other ones of its disks that belong to the system.
 func files(ctx context.Context, src *Source) ([]fact.Fact, error) {
-	w := fileWalk{src: src, db: &packageDB{}}
+	root := src.disk
+	if root == nil {
+		var err error
+		if root, err = openRoot(src); err != nil {
+			return nil, err
+		}
+	}
+	w := newFileWalk(ctx, src, src.wanted)
+	w.all(ctx, root)
+	if !src.wanted.OnlyEtc {
+		src.walked = w
+	}
+	return w.facts, errors.Join(w.errs...)
+}
+
+// fileWalk is one reading of all files.
+type fileWalk struct {
+	wanted    FilesWanted
+	accounts  *accountDB
+	owners    *ownership
+	conffiles map[pathHash]string
+	mounts    map[string]mount
+	labels    map[uint64]ownerLabel
+
+	facts []fact.Fact
+	seen  []int                     // positions of the index
+	print map[string]protocol.Print // of the facts, by their names
+	texts int                       // bytes of text so far
+	full  bool                      // the unit that is being read has too many files
+	errs  []error
+}
+
+// ownerLabel is what the two numbers of an owner stand for.
+type ownerLabel struct {
+	text string
+	hash pathHash
+}
+
+func newFileWalk(ctx context.Context, src *Source, wanted FilesWanted) *fileWalk {
+	w := &fileWalk{
+		wanted: wanted, conffiles: map[pathHash]string{}, labels: map[uint64]ownerLabel{}, print: map[string]protocol.Print{},
+		mounts: map[string]mount{},
+	}
+	if w.wanted.Now == nil {
+		w.wanted.Now = time.Now
+	}
 	accounts, err := src.accounts()
 	w.note(err)
 	w.accounts = accounts
 	if db, _ := src.packages(ctx); db != nil { // its error is a note about packages already
-		w.db = db
+		w.owners = db.owners
+		for p, digest := range db.conffiles {
+			w.conffiles[db.owners.hash(p)] = digest
+		}
 	}
-	w.directory(ctx, "/etc", true, 0)
-	return w.facts, errors.Join(w.errs...)
-}
-
-type fileWalk struct {
-	src      *Source
-	accounts *accountDB
-	db       *packageDB
-	facts    []fact.Fact
-	texts    int // bytes of text so far
-	full     bool
-	errs     []error
+	for _, m := range readMounts(src) {
+		w.mounts[m.point] = m // the last one hides the others
+	}
+	return w
 }
 
 func (w *fileWalk) note(err error) {
@@ -56,95 +110,333 @@ func (w *fileWalk) note(err error) {
 	}
 }
 
-// directory reads the entries of a directory. public says whether every user may pass through it and those above it.
-func (w *fileWalk) directory(ctx context.Context, path string, public bool, depth int) {
-	entries, err := w.src.readDir(path)
-	if err != nil {
-		w.note(err)
+// place is where the walk is.
+type place struct {
+	path   string
+	hash   pathHash
+	area   area
+	public bool // every user may pass through it and those above it
+	steady bool // the times of its file system are to be trusted
+	depth  int
+}
+
+// all reads the system's directories, those first of which more depends. What has too many files is left out as a whole and noted:
+// a part of it would be another one at the next reading.
+func (w *fileWalk) all(ctx context.Context, root folder) {
+	defer root.close()
+	top := place{hash: emptyPath, public: true, steady: true}
+	if m, known := w.mounts["/"]; known {
+		top.steady = trustsTimes(m.fstype)
+	}
+	if w.wanted.OnlyEtc {
+		if etc, err := root.enter("etc"); err == nil {
+			w.unit(ctx, etc, top.in("etc"))
+		} else {
+			w.note(&fs.PathError{Op: "open", Path: "/etc", Err: err})
+		}
 		return
 	}
-	for _, entry := range entries {
-		switch {
-		case ctx.Err() != nil || w.full:
-			return
-		case len(w.facts) >= maxFiles || depth > maxFileDepth:
-			w.note(fmt.Errorf("reading %s: %w: more than %d files or %d levels", path, errTooBig, maxFiles, maxFileDepth))
-			w.full = true
-			return
+	if self, err := root.stat("."); err == nil {
+		w.tell(root, ".", place{path: "/", hash: emptyPath.add("/"), public: true, steady: top.steady}, self)
+	}
+	w.units(ctx, root, top)
+}
+
+// units reads a directory each of whose entries may have too many files for itself.
+func (w *fileWalk) units(ctx context.Context, dir folder, at place) {
+	names, err := dir.names(maxEntries)
+	if err != nil {
+		w.note(fmt.Errorf("reading %s: %w", at.path+"/", err))
+		return
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if d := rank(at.path+"/"+a) - rank(at.path+"/"+b); d != 0 {
+			return d
 		}
-		w.entry(ctx, path+"/"+entry.Name(), public, depth)
+		return strings.Compare(a, b)
+	})
+	for _, name := range names {
+		if child := at.in(name); child.path == "/usr" || child.path == "/var" {
+			w.entry(ctx, dir, name, at, w.units)
+		} else {
+			w.entry(ctx, dir, name, at, w.unit)
+		}
 	}
 }
 
-func (w *fileWalk) entry(ctx context.Context, path string, public bool, depth int) {
-	var stat unix.Stat_t
-	if err := unix.Lstat(w.src.path(path), &stat); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) { // gone since the directory was read
-			w.note(&fs.PathError{Op: "lstat", Path: path, Err: err})
+// rank orders what is read: first what a boot and a login depend on, last what may be endless.
+func rank(path string) int {
+	switch path {
+	case "/etc", "/boot":
+		return 0
+	case "/usr", "/root", "/opt":
+		return 1
+	case "/usr/share", "/usr/src", "/var", "/home", "/srv", "/mnt", "/media", "/tmp":
+		return 3
+	}
+	return 2
+}
+
+// unit reads a directory with all that is below it, or leaves it out.
+func (w *fileWalk) unit(ctx context.Context, dir folder, at place) {
+	facts, seen := len(w.facts), len(w.seen)
+	w.directory(ctx, dir, at)
+	if w.full {
+		w.note(fmt.Errorf("reading %s: %w: more than %d files in all, so that those below it are left out", at.path, errTooBig, maxFiles))
+		w.facts, w.seen, w.full = w.facts[:facts], w.seen[:seen], false
+	}
+}
+
+func (w *fileWalk) directory(ctx context.Context, dir folder, at place) {
+	names, err := dir.names(maxEntries)
+	if err != nil {
+		w.note(fmt.Errorf("reading %s: %w", at.path, err))
+		return
+	}
+	if at.depth > maxFileDepth {
+		if len(names) > 0 {
+			w.note(fmt.Errorf("reading %s: %w: more than %d levels", at.path, errTooBig, maxFileDepth))
 		}
 		return
 	}
-	attributes := map[string]string{
-		"type":  "other",
-		"owner": w.accounts.userName(stat.Uid) + ":" + w.accounts.groupName(stat.Gid),
-		"mode":  fmt.Sprintf("%04o", stat.Mode&0o7777),
+	for _, name := range names {
+		if ctx.Err() != nil || w.full {
+			return
+		}
+		w.entry(ctx, dir, name, at, w.directory)
 	}
-	w.facts = append(w.facts, fact.Fact{Kind: fact.KindFile, Name: path, Attributes: attributes})
-	kind := stat.Mode & unix.S_IFMT
+}
+
+// in returns the place of an entry.
+func (p place) in(name string) place {
+	p.path, p.hash, p.depth = p.path+"/"+name, p.hash.in(name), p.depth+1
+	return p
+}
+
+// entry reads one file, and has a directory read.
+func (w *fileWalk) entry(ctx context.Context, dir folder, name string, at place, below func(context.Context, folder, place)) {
+	if len(w.facts)+len(w.seen) >= maxFiles {
+		w.full = true
+		return
+	}
+	child := at.in(name)
+	if _, mounted := w.mounts[child.path]; mounted {
+		w.mounted(ctx, dir, name, child, below)
+		return
+	}
+	i, err := dir.stat(name)
+	if err != nil {
+		w.missing("lstat", child.path, err)
+		return
+	}
+	w.tell(dir, name, child, i)
+	if i.mode&unix.S_IFMT == unix.S_IFDIR {
+		w.enter(ctx, dir, name, child, i, below)
+	}
+}
+
+func (w *fileWalk) enter(ctx context.Context, dir folder, name string, at place, i inode, below func(context.Context, folder, place)) {
+	if a, begins := areas[at.path]; begins {
+		at.area = a
+	}
+	if at.area == areaForeign {
+		return
+	}
+	inner, err := dir.enter(name)
+	if err != nil {
+		w.missing("open", at.path, err)
+		return
+	}
+	defer inner.close()
+	at.public = at.public && i.mode&0o001 != 0
+	below(ctx, inner, at)
+}
+
+// mounted reads a directory on which a file system is mounted: only one of a disk that belongs to the system, and no second time
+// what is mounted elsewhere as well. Of the others the mount is a fact of its own.
+func (w *fileWalk) mounted(ctx context.Context, dir folder, name string, at place, below func(context.Context, folder, place)) {
+	m := w.mounts[at.path]
+	if !isLocal(m.fstype) || !belongsToSystem(at.path) || w.isElsewhere(m) {
+		return
+	}
+	i, err := dir.stat(name)
+	if err != nil || i.mode&unix.S_IFMT != unix.S_IFDIR {
+		return // a file that is mounted over another
+	}
+	at.steady = trustsTimes(m.fstype)
+	w.tell(dir, name, at, i)
+	w.enter(ctx, dir, name, at, i, below)
+}
+
+// isElsewhere tells whether what a mount shows is seen at another mount point, as it is with bind mounts.
+func (w *fileWalk) isElsewhere(m mount) bool {
+	for _, other := range w.mounts {
+		if other.device != m.device || other.point == m.point || other.point != "/" && !belongsToSystem(other.point) {
+			continue
+		}
+		if other.root == m.root && (len(other.point) < len(m.point) || len(other.point) == len(m.point) && other.point < m.point) {
+			return true
+		}
+		if other.root != m.root && (other.root == "/" || strings.HasPrefix(m.root, other.root+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *fileWalk) missing(op, path string, err error) {
+	if !errors.Is(err, fs.ErrNotExist) { // gone since the directory was read
+		w.note(&fs.PathError{Op: op, Path: path, Err: err})
+	}
+}
+
+// tell makes a fact of a file, unless the host knows it.
+func (w *fileWalk) tell(dir folder, name string, at place, i inode) {
+	pkg := ""
+	kind := i.mode & unix.S_IFMT
 	if kind != unix.S_IFDIR {
 		// Directories belong to every package that has something in them: naming one would be arbitrary.
-		attributes["package"] = w.db.owners[path]
+		pkg = w.owners.ofHash(at.hash, kind == unix.S_IFLNK)
 	}
-	switch kind {
+	print := w.fingerprint(at, i, pkg)
+	if position, known := w.wanted.Known.Find(print); known && print != 0 {
+		w.seen = append(w.seen, position)
+		return
+	}
+	f, settled := w.read(dir, name, at, i, pkg)
+	if !settled {
+		print = 0
+	}
+	w.facts = append(w.facts, f)
+	w.print[protocol.CleanFact(fact.Fact{Name: at.path}).Name] = print
+}
+
+// fingerprint covers all from which the fact of a file follows. 0 says that the file is to be read in any case.
+func (w *fileWalk) fingerprint(at place, i inode, pkg string) protocol.Print {
+	kind := i.mode & unix.S_IFMT
+	h := at.hash.mix(uint64(i.mode)).mix(uint64(w.label(i).hash))
+	if kind == unix.S_IFDIR {
+		return protocol.Print(h)
+	}
+	h = h.mix(uint64(emptyPath.add(pkg)))
+	if kind == unix.S_IFREG && !at.area.reads(i) {
+		return protocol.Print(h)
+	}
+	if !at.steady {
+		return 0
+	}
+	h = h.mix(i.number).mix(uint64(i.changed)).mix(uint64(i.size)).mix(uint64(emptyPath.add(w.conffiles[at.hash])))
+	if at.public {
+		h = h.mix(1)
+	}
+	return protocol.Print(h)
+}
+
+// mix carries the hash on with a number, so that each of its bits moves half of the result's.
+func (h pathHash) mix(number uint64) pathHash {
+	x := (uint64(h) ^ number) * 0x9e3779b97f4a7c15
+	x ^= x >> 29
+	x *= 0xbf58476d1ce4e5b9
+	return pathHash(x ^ x>>32)
+}
+
+func (w *fileWalk) label(i inode) ownerLabel {
+	ids := uint64(i.uid)<<32 | uint64(i.gid)
+	label, known := w.labels[ids]
+	if !known {
+		label.text = w.accounts.userName(i.uid) + ":" + w.accounts.groupName(i.gid)
+		label.hash = emptyPath.add(label.text)
+		w.labels[ids] = label
+	}
+	return label
+}
+
+// read makes the whole fact. settled says whether it stands for the file until a print says otherwise.
+func (w *fileWalk) read(dir folder, name string, at place, i inode, pkg string) (f fact.Fact, settled bool) {
+	attributes := map[string]string{
+		"type": "other", "owner": w.label(i).text, "mode": fmt.Sprintf("%04o", i.mode&0o7777), "package": pkg,
+	}
+	f = fact.Fact{Kind: fact.KindFile, Name: at.path, Attributes: attributes}
+	settled = !needsCleaning(at.path) && time.Duration(w.wanted.Now().UnixNano()-i.changed) > racy
+	switch i.mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		attributes["type"] = "dir"
-		w.directory(ctx, path, public && stat.Mode&0o001 != 0, depth+1)
+		return f, !needsCleaning(at.path)
 	case unix.S_IFLNK:
 		attributes["type"] = "link"
 		delete(attributes, "mode") // of a link it means nothing
-		target, err := w.src.readLink(path)
+		target, err := dir.target(name)
 		w.note(err)
 		attributes["target"] = target
+		settled = settled && err == nil
 	case unix.S_IFREG:
 		attributes["type"] = "file"
-		attributes["size"] = strconv.FormatInt(stat.Size, 10)
-		w.content(path, attributes, stat, public && stat.Mode&0o004 != 0)
+		if !at.area.reads(i) {
+			return f, !needsCleaning(at.path)
+		}
+		attributes["size"] = strconv.FormatInt(i.size, 10)
+		settled = w.content(dir, name, at, i, attributes) && settled
 	}
+	return f, settled
 }
 
-// content adds what a file holds: its digests, and its text where every user may read that anyway.
-func (w *fileWalk) content(path string, attributes map[string]string, stat unix.Stat_t, public bool) {
-	shipped := w.db.conffiles[path]
+// needsCleaning recognises the names that are not told as they are, and those that a cleaned one could be taken for.
+func needsCleaning(path string) bool {
+	return strings.IndexByte(path, '\\') >= 0 || protocol.Clean(path) != path || len(path) > protocol.MaxName
+}
+
+// content adds what a file holds: its digest, what it may do, and its text where every user may read that anyway. It tells whether
+// the file stood still meanwhile.
+func (w *fileWalk) content(dir folder, name string, at place, i inode, attributes map[string]string) bool {
+	shipped := w.conffiles[at.hash]
 	attributes["conffile"] = shipped
-	if stat.Size > maxHashed {
-		return
+	room := 0
+	if at.public && i.mode&0o004 != 0 && i.size <= maxText && strings.HasPrefix(at.path, "/etc/") {
+		room = maxText
 	}
-	content, err := w.src.readNoFollow(path, maxHashed)
+	c := newContent(room, shipped != "")
+	before, after, err := dir.read(name, c.add)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			w.note(err)
+			w.note(&fs.PathError{Op: "read", Path: at.path, Err: err})
 		}
-		return
+		return false
 	}
-	digest := sha256.Sum256(content)
-	attributes["sha256"] = hex.EncodeToString(digest[:])
+	attributes["size"] = strconv.FormatInt(c.size, 10)
+	attributes["sha256"] = c.digest()
 	if shipped != "" {
-		attributes["edited"] = strconv.FormatBool(!isShipped(content, shipped))
+		attributes["edited"] = strconv.FormatBool(!c.isShipped(shipped))
 	}
-	if public && len(content) <= maxText && w.texts+len(content) <= maxAllText && isText(content) && !holdsHashes(path) && !holdsKey(content) {
-		w.texts += len(content)
-		attributes["text"] = string(content)
+	if i.mode&0o111 != 0 {
+		attributes["caps"] = capabilities(dir.extended(name, "security.capability"))
 	}
+	settled := before == i && after == i
+	if room > 0 && isText(c.text) && !holdsHashes(at.path) && !holdsKey(c.text) {
+		if w.texts+len(c.text) > maxAllText {
+			w.note(fmt.Errorf("reading %s: %w: more than %d bytes of text", at.path, errTooBig, maxAllText))
+			return false
+		}
+		w.texts += len(c.text)
+		attributes["text"] = string(c.text)
+	}
+	return settled
 }
 
-// isShipped compares a content with the digest that its package gave it: the length tells which.
-func isShipped(content []byte, shipped string) bool {
-	if len(shipped) == hex.EncodedLen(sha256.Size) {
-		sum := sha256.Sum256(content)
-		return hex.EncodeToString(sum[:]) == shipped
+// answer tells what was found beside the facts of a document.
+func (w *fileWalk) answer(facts fact.Set) *protocol.Files {
+	answer := &protocol.Files{}
+	if w.wanted.Known.Len() > 0 {
+		answer.Seen = protocol.NewSeen(w.wanted.Known)
+		for _, position := range w.seen {
+			protocol.SetSeen(answer.Seen, position)
+		}
 	}
-	sum := md5.Sum(content) //nolint:gosec // as above
-	return hex.EncodeToString(sum[:]) == shipped
+	for _, f := range facts.All() {
+		if f.Kind == fact.KindFile {
+			answer.AddPrint(w.print[f.Name])
+		}
+	}
+	return answer
 }
 
 func isText(content []byte) bool {
@@ -153,8 +445,8 @@ func isText(content []byte) bool {
 
 // holdsHashes recognises the files that are nothing but password hashes, and the copies that the tools make of them: by
 // mistake they may be readable for all.
-func holdsHashes(path string) bool {
-	return strings.HasPrefix(path, "/etc/shadow") || strings.HasPrefix(path, "/etc/gshadow")
+func holdsHashes(name string) bool {
+	return path.Dir(name) == "/etc" && (strings.HasPrefix(name, "/etc/shadow") || strings.HasPrefix(name, "/etc/gshadow"))
 }
 
 // holdsKey recognises a private key, which somebody left readable for all: it must not travel into a report.

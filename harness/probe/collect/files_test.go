@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/probe/protocol"
 )
 
 func TestFilesBelowEtcAreReadWithWhatTheirPackageSays(t *testing.T) {
@@ -60,11 +61,22 @@ func digest(content string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// readFiles reads the files, without the note that this tree has no accounts.
+// readFiles reads the files below /etc, without the note that this tree has no accounts.
 func readFiles(t *testing.T, root string) []fact.Fact {
 	t.Helper()
-	doc, _ := Run(t.Context(), NewSource(root, nil, 0), []Collector{{fact.KindFile, files}}, fixedClock)
+	doc := readTree(t, root, FilesWanted{OnlyEtc: true})
+	if doc.Files != nil {
+		t.Error("the document claims to know the whole system")
+	}
 	return doc.Facts.All()
+}
+
+func readTree(t *testing.T, root string, wanted FilesWanted) protocol.Document {
+	t.Helper()
+	src := NewSource(root, nil, 0)
+	src.Want(wanted)
+	doc, _ := Run(t.Context(), src, []Collector{{fact.KindFile, files}}, fixedClock)
+	return doc
 }
 
 // owner is who runs the test, as numbers, for the tree has no accounts.
@@ -95,7 +107,7 @@ func TestATreeWithoutBottomIsCutAndNoted(t *testing.T) {
 	if err := os.MkdirAll(deep, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	doc, _ := Run(t.Context(), NewSource(root, nil, 0), []Collector{{fact.KindFile, files}}, fixedClock)
+	doc := readTree(t, root, FilesWanted{OnlyEtc: true})
 	if len(doc.Notes) != 1 || !strings.Contains(doc.Notes[0].Error, errTooBig.Error()) {
 		t.Errorf("notes %v, want one about the depth", doc.Notes)
 	}

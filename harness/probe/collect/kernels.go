@@ -56,7 +56,7 @@ func installedKernels(ctx context.Context, src *Source) ([]fact.Fact, error) {
 			}
 		}
 		if db != nil {
-			attributes["package"] = db.owners[attributes["image"]]
+			attributes["package"] = db.owners.of(attributes["image"])
 		}
 		facts = append(facts, fact.Fact{Kind: fact.KindKernel, Name: "installed:" + release, Attributes: attributes})
 	}

@@ -18,9 +18,8 @@ func mounts(_ context.Context, src *Source) ([]fact.Fact, error) {
 		return nil, fmt.Errorf("reading mounts: %w", err)
 	}
 	var facts []fact.Fact
-	for line := range bytes.Lines(data) {
-		m, ok := parseMount(string(line))
-		if !ok || m.noise() {
+	for _, m := range parseMounts(data) {
+		if m.noise() {
 			continue
 		}
 		facts = append(facts, fact.Fact{Kind: fact.KindMount, Name: m.point, Attributes: map[string]string{
@@ -30,8 +29,28 @@ func mounts(_ context.Context, src *Source) ([]fact.Fact, error) {
 	return facts, nil
 }
 
+// readMounts returns what is mounted, in the order in which it was; nothing where the kernel does not say.
+func readMounts(src *Source) []mount {
+	data, err := src.read("/proc/self/mountinfo", maxProcFile)
+	if err != nil {
+		return nil // a note about mounts already
+	}
+	return parseMounts(data)
+}
+
+func parseMounts(data []byte) []mount {
+	var found []mount
+	for line := range bytes.Lines(data) {
+		if m, ok := parseMount(string(line)); ok {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
 type mount struct {
 	point, fstype, source string
+	device, root          string   // the file system's number, and which of its directories is mounted
 	options               []string // of the mount and of the file system, sorted
 }
 
@@ -43,7 +62,7 @@ func parseMount(line string) (mount, bool) {
 		return mount{}, false
 	}
 	options := append(strings.Split(w[5], ","), strings.Split(w[dash+3], ",")...)
-	m := mount{point: unescapeMount(w[4]), fstype: w[dash+1], source: unescapeMount(w[dash+2]), options: options}
+	m := mount{device: w[2], root: unescapeMount(w[3]), point: unescapeMount(w[4]), fstype: w[dash+1], source: unescapeMount(w[dash+2]), options: options}
 	if m.fstype == "tmpfs" {
 		// The kernel's default is a share of the memory that is left to it: another kernel, another size.
 		m.options = slices.DeleteFunc(m.options, func(o string) bool {

@@ -11,10 +11,10 @@ import (
 	"github.com/patchlab/patchlab/harness/fact"
 )
 
-// packageDB is the database of dpkg, of rpm or of both: what is installed, and who owns which file below /etc and /boot.
+// packageDB is the database of dpkg, of rpm or of both: what is installed, and who owns which file.
 type packageDB struct {
 	installed []installedPackage
-	owners    map[string]string // path: NAME:ARCH
+	owners    *ownership
 	conffiles map[string]string // path: the digest that the package shipped, MD5 of dpkg, SHA-256 of rpm
 }
 
@@ -49,8 +49,12 @@ func packages(ctx context.Context, src *Source) ([]fact.Fact, error) {
 	return facts, err
 }
 
+func newPackageDB(src *Source) *packageDB {
+	return &packageDB{owners: newOwnership(src.mergedDirs()), conffiles: map[string]string{}}
+}
+
 func readPackages(ctx context.Context, src *Source) (*packageDB, error) {
-	db := &packageDB{owners: map[string]string{}, conffiles: map[string]string{}}
+	db := newPackageDB(src)
 	err := readDpkg(src, db)
 	if err != nil && len(db.installed) == 0 {
 		if !errors.Is(err, fs.ErrNotExist) || !src.hasRPM() {
@@ -170,41 +174,4 @@ func parseExtendedStates(data []byte) map[string]bool {
 		}
 	}
 	return auto
-}
-
-// readOwners reads from the packages' file lists who owns what below the directories that facts are about.
-func readOwners(src *Source, db *packageDB) error {
-	const info = "/var/lib/dpkg/info/"
-	var errs []error
-	for _, p := range db.installed {
-		list, err := src.read(info+p.name+":"+p.arch+".list", maxDatabase)
-		if errors.Is(err, fs.ErrNotExist) {
-			list, err = src.read(info+p.name+".list", maxDatabase)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("reading the file list of %s: %w", p.key(), err))
-			continue
-		}
-		for _, below := range []string{"/etc/", "/boot/"} {
-			ownLines(list, below, p.key(), db.owners)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// ownLines notes the owner of every path below a directory. It searches instead of splitting: few of the lines match.
-func ownLines(list []byte, below, owner string, owners map[string]string) {
-	needle := []byte("\n" + below)
-	for len(list) > 0 {
-		i := bytes.Index(list, needle)
-		if i < 0 {
-			return
-		}
-		line, rest, found := bytes.Cut(list[i+1:], []byte("\n"))
-		owners[string(line)] = owner
-		if !found {
-			return
-		}
-		list = list[len(list)-len(rest)-1:]
-	}
 }

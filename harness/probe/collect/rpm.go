@@ -34,7 +34,10 @@ func readRPM(ctx context.Context, src *Source, db *packageDB) error {
 	return nil
 }
 
-func (s *Source) hasRPM() bool { return slices.ContainsFunc(rpmDatabases[:], s.exists) }
+// hasRPM tells whether there is one of rpm's databases. That of a disk can only be read by the guest's own rpm.
+func (s *Source) hasRPM() bool {
+	return s.disk == nil && slices.ContainsFunc(rpmDatabases[:], s.exists)
+}
 
 // parseRPM reads a listing of [rpmFormat]. A package that is installed in several versions, as kernels are, is one with all of
 // them: which one it is depends on the boot, not on the package.
@@ -45,7 +48,7 @@ func parseRPM(listing []byte, db *packageDB) {
 	for line := range bytes.Lines(listing) {
 		w := strings.Split(strings.TrimSuffix(string(line), "\n"), "\t")
 		if len(w) != 3 {
-			continue // the name of a file with a tab or a line break: nobody's below /etc and /boot
+			continue // the name of a file with a tab or a line break: no package's
 		}
 		if name, header := strings.CutPrefix(w[0], "@"); header {
 			p := installedPackage{name: name, arch: w[1], status: "installed", manager: "rpm"}
@@ -54,10 +57,10 @@ func parseRPM(listing []byte, db *packageDB) {
 			versions[owner] = append(versions[owner], w[2])
 			continue
 		}
-		if !strings.HasPrefix(w[2], "/etc/") && !strings.HasPrefix(w[2], "/boot/") {
+		if !strings.HasPrefix(w[2], "/") {
 			continue
 		}
-		db.owners[w[2]] = owner
+		db.owners.add(w[2], owner)
 		// c is a configuration file, g one that the package owns but does not ship.
 		if strings.Contains(w[0], "c") && !strings.Contains(w[0], "g") && w[1] != "" {
 			db.conffiles[w[2]] = w[1]

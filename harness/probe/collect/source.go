@@ -45,7 +45,13 @@ type Source struct {
 	database *packageRead
 	accounts func() (*accountDB, error)
 	table    func() (*processTable, error)
+	disk     folder // the root of a disk that is off, read instead of root; nil in a guest
+	wanted   FilesWanted
+	walked   *fileWalk // the whole system's files, once they are read
 }
+
+// Want says which files are wanted. Without it all are, and none is known.
+func (s *Source) Want(files FilesWanted) { s.wanted = files }
 
 // NewSource reads below root, "/" in a guest. manager may be nil where systemd does not run. pid is the probe's own: it and
 // the login that runs it are left out of the facts.
@@ -89,17 +95,11 @@ func (s *Source) path(p string) string {
 // read returns a file's content, up to a limit beyond which it is an error. It makes only the system calls that are needed:
 // under emulation each costs tens of microseconds, and there are thousands.
 func (s *Source) read(path string, limit int) ([]byte, error) {
-	return s.readFlags(path, limit, 0)
-}
-
-// readNoFollow is [Source.read] for names that anyone may have planted: not through a symlink.
-func (s *Source) readNoFollow(path string, limit int) ([]byte, error) {
-	return s.readFlags(path, limit, unix.O_NOFOLLOW)
-}
-
-func (s *Source) readFlags(path string, limit, flags int) ([]byte, error) {
+	if s.disk != nil {
+		return readDisk(s.disk, path, limit)
+	}
 	// O_NONBLOCK: opening a fifo or a device must not wait for somebody.
-	fd, err := unix.Open(s.path(path), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|flags, 0)
+	fd, err := unix.Open(s.path(path), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -125,6 +125,9 @@ func (s *Source) readFlags(path string, limit, flags int) ([]byte, error) {
 }
 
 func (s *Source) readLink(path string) (string, error) {
+	if s.disk != nil {
+		return s.disk.target(strings.TrimPrefix(path, "/"))
+	}
 	return os.Readlink(s.path(path))
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Version counts changes in what the probe reads or how it names it. It is written into every document.
-const Version = "1"
+const Version = "2"
 
 // Dir is the only directory of the guest below which patchlab writes. It is on a tmpfs: a reboot empties it.
 const Dir = "/run/patchlab"
@@ -27,17 +27,18 @@ const (
 
 // Limits of what the host accepts from a guest.
 const (
-	MaxDocument = 64 << 20 // bytes of a document's JSON, after decompression
-	MaxFacts    = 200_000
-	MaxName     = 4096 // bytes of a fact's name
+	MaxDocument = 64 << 20 // bytes of a document's JSON
+	MaxFacts    = 200_000  // a desktop has half as many files; at 300 bytes each they are a document of that size
+	MaxName     = 4096     // bytes of a fact's name
 )
 
 // The probe's exit codes beside 0. They come with a line on standard error that starts with [ErrorPrefix], which a job
 // cannot write: its output goes to its log.
 const (
-	ExitUsage = 2
-	ExitDied  = 124 // a job ended without telling its exit code
-	ExitError = 125 // the probe could not do what it was asked
+	ExitUsage   = 2
+	ExitNoIndex = 3   // the index of files is not where it should be, or is none
+	ExitDied    = 124 // a job ended without telling its exit code
+	ExitError   = 125 // the probe could not do what it was asked
 )
 
 // ErrorPrefix starts each line that the probe writes about its own failure.
@@ -49,7 +50,9 @@ type Document struct {
 	BootID  string    `json:"boot_id"`
 	TakenAt time.Time `json:"taken_at"` // by the guest's clock
 	Facts   fact.Set  `json:"facts"`
-	Notes   []Note    `json:"notes,omitempty"`
+	// Files says which further file facts there are; nil from a probe that was asked for none but those below /etc.
+	Files *Files `json:"files,omitempty"`
+	Notes []Note `json:"notes,omitempty"`
 }
 
 // A Note says that facts of a kind are missing, and why.
