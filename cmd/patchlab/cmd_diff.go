@@ -7,12 +7,14 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
 
 	"github.com/patchlab/patchlab/harness/drift"
 	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/judge"
 	"github.com/patchlab/patchlab/harness/report"
 )
 
@@ -86,10 +88,14 @@ func (e *environment) diff(ctx context.Context, options diffOptions) error {
 		return err
 	}
 	was, is = was.only(options.kinds), is.only(options.kinds)
+	if whole(was.Facts) != whole(is.Facts) {
+		was.Facts, is.Facts = onlyEtc(was.Facts), onlyEtc(is.Facts)
+		e.progress("one side has no files but those below /etc: only these are compared (facts --files system reads all of a machine)")
+	}
 	result := compared{Was: was.title(), Is: is.title(), Drifts: []moved{}}
 	comparison := report.Comparison{Was: result.Was, Is: result.Is, Before: was.Facts, After: is.Facts}
 	for _, d := range drift.Compare(was.Facts, is.Facts) {
-		if volatile != nil && volatile.Explains(d) {
+		if volatile != nil && volatile.Explains(d) || isData(was.Facts, d) && isData(is.Facts, d) {
 			d.Class = drift.Volatile
 			if !options.all {
 				result.Volatile++
@@ -107,6 +113,25 @@ func (e *environment) diff(ctx context.Context, options diffOptions) error {
 		_, err := io.WriteString(w, shown)
 		return err
 	})
+}
+
+// whole tells whether a set has all files of its system.
+func whole(s fact.Set) bool {
+	_, root := s.Get(fact.KindFile, "/")
+	return root || len(s.OfKind(fact.KindFile)) == 0
+}
+
+// onlyEtc leaves of the files those below /etc.
+func onlyEtc(s fact.Set) fact.Set {
+	return fact.NewSet(slices.DeleteFunc(slices.Clone(s.All()), func(f fact.Fact) bool {
+		return f.Kind == fact.KindFile && !strings.HasPrefix(f.Name, "/etc/")
+	})...)
+}
+
+// isData tells whether a drift is one of files that change all the time, as far as one side knows.
+func isData(side fact.Set, d drift.Drift) bool {
+	f, _ := side.Get(d.Key.Kind, d.Key.Name)
+	return d.Key.Kind == fact.KindFile && judge.IsData(d.Key.Name) && f.Attribute("package") == ""
 }
 
 // sides reads what is to be compared. A run alone knows what moves without a patch: it has looked twice before the patch, and

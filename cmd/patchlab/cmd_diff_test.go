@@ -165,3 +165,48 @@ func TestRunsAndPhasesAreCompleted(t *testing.T) {
 		}
 	}
 }
+
+func fileFact(name, digest string) fact.Fact {
+	return fact.Fact{Kind: fact.KindFile, Name: name, Attributes: map[string]string{"type": "file", "sha256": digest}}
+}
+
+func TestDiffComparesTheFilesThatBothSidesHaveRead(t *testing.T) {
+	t.Parallel()
+	root := fact.Fact{Kind: fact.KindFile, Name: "/", Attributes: map[string]string{"type": "dir"}}
+	system := []fact.Fact{root, fileFact("/usr/bin/ls", "1"), fileFact("/etc/motd", "1"), fileFact("/var/log/syslog", "1")}
+	for name, test := range map[string]struct {
+		other []fact.Fact
+		want  []string
+	}{
+		"a machine whose /etc alone was read": {[]fact.Fact{fileFact("/etc/motd", "2")}, []string{"/etc/motd"}},
+		"the whole of both, without data": {
+			[]fact.Fact{root, fileFact("/usr/bin/ls", "2"), fileFact("/etc/motd", "1"), fileFact("/var/log/syslog", "2")}, []string{"/usr/bin/ls"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSession(t)
+			var paths []string
+			for i, facts := range [][]fact.Fact{system, test.other} {
+				content, err := json.Marshal(fact.NewSet(facts...))
+				if err != nil {
+					t.Fatal(err)
+				}
+				paths = append(paths, filepath.Join(s.variables["HOME"], string(rune('a'+i))+".json"))
+				s.put(t, paths[i], string(content))
+			}
+			code := s.run("diff", paths[0], paths[1], "--output", "json")
+			var result compared
+			if err := json.Unmarshal(s.stdout.Bytes(), &result); code != 0 || err != nil {
+				t.Fatalf("exit %d, %v: %s", code, err, s.stderr.String())
+			}
+			var got []string
+			for _, d := range result.Drifts {
+				got = append(got, d.Key.Name)
+			}
+			if strings.Join(got, " ") != strings.Join(test.want, " ") {
+				t.Errorf("differing are %v, want %v", got, test.want)
+			}
+		})
+	}
+}

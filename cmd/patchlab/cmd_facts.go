@@ -15,7 +15,8 @@ import (
 )
 
 const factsLong = `Print the facts of a live machine, of the guest that a run has kept, or of a run: packages, units, processes, ports,
-files below /etc, users, mounts, kernels, and processes that still run deleted files.
+files, users, mounts, kernels, and processes that still run deleted files. Of a live machine files are told below /etc alone,
+unless --files system asks for all that belong to its system.
 
 A live machine is reached as ssh would do it, with your keys, agent, known_hosts and ssh_config. Nothing is changed there: a
 static program is copied to a temporary directory, run by root (with sudo where you are not root) and removed. Without root,
