@@ -171,8 +171,8 @@ func security() []Entry {
 	return []Entry{
 		{
 			"PL401", Error, "hardening weakened",
-			"A protection is weaker than before: a sysctl, a kernel parameter, a security module or the firewall.",
-			"Set it again in a file of your own that sorts last, and check after the next boot.",
+			"A protection is weaker than before: a sysctl, a kernel parameter, a security module, the firewall, or who may write to a file.",
+			"Set it again: a sysctl in a file of your own that sorts last, a mode with chmod; and check after the next boot.",
 		},
 		{
 			"PL402", Error, "set-uid or capability added",
