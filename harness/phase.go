@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,10 +120,23 @@ func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fac
 	return read.Facts, errors.Join(err, r.writeFacts(name, read.Facts))
 }
 
+// writeFacts keeps a set as evidence, each fact on a line of its own: there are tens of thousands, for grep and diff rather than for
+// the eye.
 func (r *run) writeFacts(name string, facts fact.Set) error {
-	content, err := json.MarshalIndent(facts, "", " ")
-	if err != nil {
-		return fmt.Errorf("rendering facts: %w", err)
+	var content bytes.Buffer
+	separator := "[\n"
+	for _, f := range facts.All() {
+		line, err := json.Marshal(f)
+		if err != nil {
+			return fmt.Errorf("rendering facts: %w", err)
+		}
+		content.WriteString(separator)
+		content.Write(line)
+		separator = ",\n"
 	}
-	return r.dir.Write(filepath.Join(rundir.Facts, name+".json"), content)
+	if facts.Len() == 0 {
+		content.WriteString("[")
+	}
+	content.WriteString("\n]\n")
+	return r.dir.Write(filepath.Join(rundir.Facts, name+".json"), content.Bytes())
 }

@@ -43,7 +43,7 @@ func (h *hearing) ruleDanger(d drift.Drift) (_ ruling, dangerous bool) {
 	if gained := powers(is); gained != "" && gained != powers(was) && (powers(was) == "" || !isPart(gained, powers(was))) {
 		return tell("PL402", " runs with more rights than its caller has ("+gained+")")
 	}
-	if isOpen(is) && !isOpen(was) {
+	if isOpen(is) && !isOpen(was) && !isShared(d.Key.Name) {
 		return tell("PL401", " can be written to by every user")
 	}
 	return ruling{}, false
@@ -89,6 +89,11 @@ func isOpen(f fact.Fact) bool {
 		return mode&worldWrite != 0 && mode&sticky == 0
 	}
 	return false // a socket or a device is made for that
+}
+
+// isShared tells whether a path is where every user has files, for others too if he likes.
+func isShared(name string) bool {
+	return strings.HasPrefix(name, "/tmp/") || strings.HasPrefix(name, "/var/tmp/")
 }
 
 func modeOf(f fact.Fact) uint64 {

@@ -81,6 +81,7 @@ func TestFilesOfTheWholeSystemAreJudged(t *testing.T) {
 		{"everybody may write to the root directory", []fact.Fact{of("/", "mode 0777")}, nil, []string{"PL401 error /"}},
 		{"everybody may write, but not delete", []fact.Fact{of("/var/lib/app", "mode 1777")}, nil, nil},
 		{"everybody may write to a file of data", []fact.Fact{of("/var/lib/app/db", "mode 0666")}, nil, []string{"PL401 error /var/lib/app/db"}},
+		{"a file for everybody where everybody has files", []fact.Fact{appears("/var/tmp/x.lock", "mode 0666")}, nil, nil},
 		{"another mode of a directory", []fact.Fact{of("/etc/ssh", "mode 0700")}, nil, []string{"PL307 warning /etc/ssh"}},
 		{"a new file in the system's places", []fact.Fact{appears("/usr/lib/x.so")}, nil, []string{"PL305 warning /usr/lib/x.so"}},
 		{"one at the top", []fact.Fact{appears("/x")}, nil, []string{"PL305 warning /x"}},
