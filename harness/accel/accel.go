@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/patchlab/patchlab/harness/hostboot"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 )
 
@@ -86,9 +87,10 @@ func Measure(ctx context.Context, opts Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	cache := cacheFile{dir: opts.CacheDir, name: there.cache, key: there.key}
+	cache := hostboot.Answer[Report]{Dir: opts.CacheDir, Name: there.cache, Key: there.key}
 	if !opts.Fresh {
-		if report, ok := cache.read(); ok {
+		if report, ok := cache.Read(); ok {
+			report.Cached = true
 			return report, nil
 		}
 	}
@@ -96,7 +98,7 @@ func Measure(ctx context.Context, opts Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if err := cache.write(report); err != nil {
+	if err := cache.Write(report); err != nil {
 		return Report{}, err
 	}
 	return report, nil

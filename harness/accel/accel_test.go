@@ -113,37 +113,6 @@ func TestWithoutKVMEmulates(t *testing.T) {
 	}
 }
 
-func TestTheCacheAnswersOnlyForItsKey(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "made", "on", "demand")
-	report := Report{Best: hypervisor.TCG, TCG: time.Second, KVMState: KVMAbsent, Reason: "none", Slowness: 6}
-	cache := cacheFile{dir: dir, key: "one boot"}
-	if _, ok := cache.read(); ok {
-		t.Error("an empty cache answers")
-	}
-	if err := cache.write(report); err != nil {
-		t.Fatal(err)
-	}
-	got, ok := cache.read()
-	report.Cached = true
-	if diff := cmp.Diff(report, got); !ok || diff != "" {
-		t.Errorf("ok %v, %s", ok, diff)
-	}
-	if _, ok := (cacheFile{dir: dir, key: "another boot"}).read(); ok {
-		t.Error("the cache answers for another boot")
-	}
-	if err := os.WriteFile(cache.path(), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := cache.read(); ok {
-		t.Error("a broken cache answers")
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 {
-		t.Errorf("the cache holds %v, want one file (%v)", entries, err)
-	}
-}
-
 func TestTheDeviceDecidesOnlyWhetherToTry(t *testing.T) {
 	t.Parallel()
 	there := filepath.Join(t.TempDir(), "kvm")
