@@ -33,7 +33,7 @@ type Driver interface {
 	Close() error
 }
 
-// Domain is one defined machine. One that can be saved is a [Saver] as well.
+// Domain is one defined machine. One that can be saved is a [Saver] as well, one that can be brought back a [Checkpointer].
 type Domain interface {
 	// Start turns the domain on. It fails if it is on.
 	Start(ctx context.Context) error
@@ -44,7 +44,7 @@ type Domain interface {
 	Address(ctx context.Context) (string, error)
 	// Destroy pulls the plug. It returns nil if the domain is off already.
 	Destroy(ctx context.Context) error
-	// Undefine removes the domain, its EFI variables, and its overlay disk if it has a backing image. It destroys a
+	// Undefine removes the domain, its EFI variables, its checkpoints, and its overlay disk if it has a backing image. It destroys a
 	// running domain first, and returns nil if all is gone already.
 	Undefine(ctx context.Context) error
 }
@@ -180,6 +180,9 @@ type DomainSpec struct {
 	// the same instant, the EFI variables from those of the same, and Memory, MemoryMiB, VCPUs, Firmware, Accelerator,
 	// Credentials, MAC and Machine as they were; a seed has to be there if one was.
 	Resume Saved
+	// Checkpoints is a directory on this host for the domain's checkpoints, see [Checkpointer]. It is made with the first of them,
+	// and Undefine removes it. Empty is a domain that needs none.
+	Checkpoints string
 	// Machine is the UUID by which the guest's firmware tells one machine from another (SMBIOS type 1); empty is another
 	// for each domain. A guest that goes on from Resume would else be another machine after its first reboot.
 	Machine string

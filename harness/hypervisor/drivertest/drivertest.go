@@ -26,6 +26,9 @@ type Bench struct {
 	// and then.
 	Backing  string
 	Greeting string
+	// Counting is another one, with the guest of package counter; Work has that guest count once where it does not by itself.
+	Counting string
+	Work     func(t *testing.T, driver hypervisor.Driver, name string)
 	// Variables is a file of EFI variables that belong to the driver's firmware.
 	Variables string
 	// Kill ends the process of a running domain from outside, without asking the driver.
@@ -73,6 +76,14 @@ func Run(t *testing.T, bench Bench) {
 		{"many go on from one saved guest, which stays as it is", manyGoOn},
 		{"a saved guest that is damaged does not start", refusesDamagedState},
 		{"a guest that cannot be saved leaves no file", failedSaveLeavesNothing},
+		{"a checkpoint lets the guest go on, and goes with the domain", keepsCheckpoint},
+		{"a revert undoes what came after the checkpoint, as often as wanted", revertsToCheckpoint},
+		{"a revert leads to any checkpoint, in any order", revertsInAnyOrder},
+		{"a revert turns a domain on that is off", revertsWhatIsOff},
+		{"a revert through a handle from lookup is as good", revertsThroughLookup},
+		{"a checkpoint that is not possible is refused, and the guest lives on", refusesCheckpoint},
+		{"a checkpoint that is cut short lets the guest go on", cutShortCheckpoint},
+		{"a revert brings EFI variables back", revertsVariables},
 		{"a screenshot is a PNG", showsScreen},
 		{"a guest without an agent is told as such, and in time", missesAgent},
 		{"the guest's port is reached while the domain runs", reachesChannel},

@@ -69,6 +69,9 @@ func (d *domain) powerOn(spec hypervisor.DomainSpec) error {
 		}
 		words = ""
 	}
+	if words != "" { // it counts on from what is on its disk
+		m.count, _ = readCount(spec.Disk.Path) // most tests' disks hold no count
+	}
 	console, err := os.OpenFile(spec.Console, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return fmt.Errorf("opening the console's file: %w", err)
@@ -77,6 +80,12 @@ func (d *domain) powerOn(spec hypervisor.DomainSpec) error {
 	if err := errors.Join(err, console.Close()); err != nil {
 		return fmt.Errorf("writing the console: %w", err)
 	}
+	return d.goOn()
+}
+
+// goOn is called with the driver's lock held.
+func (d *domain) goOn() error {
+	m := d.machine
 	d.driver.started++
 	m.state = hypervisor.StateRunning
 	// A loopback address per start: nothing listens there unless a test wants it.

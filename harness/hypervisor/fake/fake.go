@@ -24,6 +24,7 @@ var (
 	_ hypervisor.Screenshotter = (*domain)(nil)
 	_ hypervisor.AgentCaller   = (*domain)(nil)
 	_ hypervisor.Saver         = (*domain)(nil)
+	_ hypervisor.Checkpointer  = (*domain)(nil)
 	_ hypervisor.ChannelDialer = (*domain)(nil)
 )
 
@@ -32,19 +33,22 @@ type Op string
 
 // The operations that can be made to fail.
 const (
-	Define     Op = "define"
-	Domains    Op = "domains"
-	Lookup     Op = "lookup"
-	Version    Op = "version"
-	Start      Op = "start"
-	State      Op = "state"
-	Address    Op = "address"
-	Destroy    Op = "destroy"
-	Undefine   Op = "undefine"
-	Screenshot Op = "screenshot"
-	CallAgent  Op = "call the agent of"
-	Save       Op = "save"
-	Channel    Op = "reach the port of"
+	Define      Op = "define"
+	Domains     Op = "domains"
+	Lookup      Op = "lookup"
+	Version     Op = "version"
+	Start       Op = "start"
+	State       Op = "state"
+	Address     Op = "address"
+	Destroy     Op = "destroy"
+	Undefine    Op = "undefine"
+	Screenshot  Op = "screenshot"
+	CallAgent   Op = "call the agent of"
+	Save        Op = "save"
+	Channel     Op = "reach the port of"
+	Checkpoint  Op = "keep a checkpoint of"
+	Revert      Op = "revert"
+	Checkpoints Op = "list the checkpoints of"
 )
 
 // Driver keeps its domains in memory. The hooks may be set before the first domain is defined; they are called without
@@ -61,6 +65,11 @@ type Driver struct {
 	// OnChannel is what is at the guest's port. Without it, nobody answers there.
 	OnChannel func(spec hypervisor.DomainSpec) (net.Conn, error)
 
+	// OnCheckpoint is called when a checkpoint has been taken, OnRevert when a domain has gone on from one: at another address than
+	// before, after OnDestroy if it was on.
+	OnCheckpoint func(spec hypervisor.DomainSpec, name string)
+	OnRevert     func(spec hypervisor.DomainSpec, name string)
+
 	mu       sync.Mutex
 	machines map[string]*machine
 	file     string // see [Open]
@@ -75,6 +84,7 @@ type machine struct {
 	state   hypervisor.State
 	address string
 	resume  hypervisor.Saved // what the next start goes on from
+	count   uint16           // see [Driver.Work]
 }
 
 // New returns a driver without domains.
@@ -291,11 +301,14 @@ func (d *Driver) wentOff(m *machine, off bool) {
 	}
 }
 
-// removeFiles takes the machine's overlay and variables away; what is gone already is no error.
+// removeFiles takes the machine's overlay, variables and checkpoints away; what is gone already is no error.
 func (m *machine) removeFiles() error {
 	err := removeFile(m.spec.Variables.Path)
 	if m.spec.Disk.Backing != "" {
 		err = errors.Join(err, removeFile(m.spec.Disk.Path))
+	}
+	if m.spec.Checkpoints != "" {
+		err = errors.Join(err, os.RemoveAll(m.spec.Checkpoints))
 	}
 	if err != nil {
 		return fmt.Errorf("removing the files of %s: %w", m.spec.Name, err)

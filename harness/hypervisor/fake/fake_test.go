@@ -18,10 +18,17 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	driver := fake.New()
 	drivertest.Run(t, drivertest.Bench{
-		Open:        func(context.Context) (hypervisor.Driver, error) { return driver, nil },
-		Dir:         func(t *testing.T) string { t.Helper(); return t.TempDir() },
-		Backing:     backing(t),
-		Greeting:    fake.Greeting,
+		Open:     func(context.Context) (hypervisor.Driver, error) { return driver, nil },
+		Dir:      func(t *testing.T) string { t.Helper(); return t.TempDir() },
+		Backing:  backing(t),
+		Greeting: fake.Greeting,
+		Counting: backing(t),
+		Work: func(t *testing.T, _ hypervisor.Driver, name string) {
+			t.Helper()
+			if err := driver.Work(name); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Variables:   backing(t),
 		Accelerator: hypervisor.TCG,
 		Kill: func(t *testing.T, _ hypervisor.Driver, name string) {

@@ -15,6 +15,7 @@ type recorded struct {
 	Spec    hypervisor.DomainSpec
 	State   hypervisor.State
 	Address string
+	Count   uint16
 }
 
 // Open returns a driver whose domains outlive the process that made them, as those of libvirt do: they are recorded in a file,
@@ -34,7 +35,7 @@ func Open(file string) (*Driver, error) {
 		return nil, fmt.Errorf("reading the recorded domains: %w", err)
 	}
 	for _, m := range machines {
-		d.machines[m.Spec.Name] = &machine{spec: m.Spec, state: m.State, address: m.Address}
+		d.machines[m.Spec.Name] = &machine{spec: m.Spec, state: m.State, address: m.Address, count: m.Count}
 	}
 	return d, nil
 }
@@ -46,7 +47,7 @@ func (d *Driver) record() error {
 	}
 	machines := make([]recorded, 0, len(d.machines))
 	for _, m := range d.machines {
-		machines = append(machines, recorded{m.spec, m.state, m.address})
+		machines = append(machines, recorded{m.spec, m.state, m.address, m.count})
 	}
 	content, err := json.Marshal(machines)
 	if err != nil {

@@ -27,9 +27,13 @@ func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hyperv
 		return nil, fmt.Errorf("defining domain %s: %w", spec.Name, err)
 	}
 	made.relabels = d.guard.owner != nil
-	text, err := domainXML(made)
+	definition, err := describe(made)
 	if err != nil {
 		return nil, errors.Join(err, made.undo(ctx))
+	}
+	text, err := definition.Marshal()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("rendering domain %s: %w", spec.Name, err), made.undo(ctx))
 	}
 	handle, err := d.define(ctx, spec.Name, text, made)
 	if err != nil {
@@ -37,7 +41,8 @@ func (d *Driver) Define(ctx context.Context, spec hypervisor.DomainSpec) (hyperv
 	}
 	defined := &domain{driver: d, handle: handle, mark: made.mark}
 	if spec.Resume.State != "" {
-		defined.resume = &resumption{made: made, saved: spec.Resume}
+		definition.UUID = uuidText(handle.UUID)
+		defined.resume = &resumption{definition: definition, memoryMiB: spec.MemoryMiB, saved: spec.Resume}
 	}
 	return defined, nil
 }

@@ -94,9 +94,11 @@ func describe(made furnished) (libvirtxml.Domain, error) {
 	if spec.Machine != "" { // libvirt's own word for it has to be the domain's UUID
 		definition.QEMUCommandline.Args = append(definition.QEMUCommandline.Args, commandLine("-smbios", "type=1,uuid="+spec.Machine).Args...)
 	}
+	ram := memory{}
 	if spec.Memory != "" {
-		addMemory(&definition, spec.MemoryMiB, spec.Memory, "on")
+		ram = memory{path: spec.Memory, share: "on"}
 	}
+	ram.put(&definition, spec.MemoryMiB)
 	if made.relabels && spec.Disk.Backing != "" {
 		definition.Devices.Disks[0].BackingStore = backingStore(spec.Disk.Backing)
 	}
@@ -280,7 +282,7 @@ func check(spec hypervisor.DomainSpec) error {
 	for what, path := range map[string]string{
 		"backing image": spec.Disk.Backing, "kernel": spec.Kernel, "initrd": spec.Initrd, "seed": spec.Seed,
 		"image's EFI variables": spec.Variables.From, "memory": spec.Memory, "saved state": spec.Resume.State,
-		"saved memory": spec.Resume.Memory,
+		"saved memory": spec.Resume.Memory, "directory for checkpoints": spec.Checkpoints,
 	} {
 		if path != "" && !filepath.IsAbs(path) {
 			wrong = append(wrong, fmt.Errorf("%s %q: want an absolute path", what, path))

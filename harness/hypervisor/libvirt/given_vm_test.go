@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/counter"
 	"github.com/patchlab/patchlab/harness/hypervisor/drivertest"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 )
@@ -25,7 +26,8 @@ func TestConformanceOfTheGivenLibvirt(t *testing.T) {
 			return libvirt.Connect(ctx, libvirt.Options{URI: uri, Tell: func(text string) { t.Log(text) }})
 		},
 		Dir:         openDir,
-		Backing:     bootImage(t, dir),
+		Backing:     bootImage(t, dir, "boot", drivertest.BootDisk()),
+		Counting:    bootImage(t, dir, "counting", counter.Disk()),
 		Greeting:    drivertest.BootGreeting,
 		Accelerator: hypervisor.TCG,
 		Kill: func(t *testing.T, _ hypervisor.Driver, name string) {

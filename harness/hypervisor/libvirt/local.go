@@ -75,6 +75,12 @@ func (l local) clear(_ context.Context, name string, mark metadata) error {
 			return fmt.Errorf("removing a disk of domain %s: %w", name, err)
 		}
 	}
+	if mark.Checkpoints == "" {
+		return nil
+	}
+	if err := os.RemoveAll(mark.Checkpoints); err != nil {
+		return fmt.Errorf("removing the checkpoints of domain %s: %w", name, err)
+	}
 	return nil
 }
 

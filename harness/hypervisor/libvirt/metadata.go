@@ -20,6 +20,8 @@ type metadata struct {
 	Overlay   string `xml:"overlay,attr,omitempty"`   // the disk that Undefine removes
 	Variables string `xml:"variables,attr,omitempty"` // the same of the EFI variables
 	Memory    string `xml:"memory,attr,omitempty"`    // the file with its RAM, which stays
+	// Checkpoints is the directory with its checkpoints, which go with it.
+	Checkpoints string `xml:"checkpoints,attr,omitempty"`
 
 	// Of a domain on another machine than patchlab's, see [distant]. Client is who made it; Home is its directory there;
 	// the others are files of the client: the console and how much of it an earlier domain wrote, and a disk that stays.
@@ -45,7 +47,9 @@ func (m metadata) files() files {
 }
 
 func newMetadata(spec hypervisor.DomainSpec) metadata {
-	m := metadata{Run: spec.RunID, Dir: spec.RunDir, Variables: spec.Variables.Path, Memory: spec.Memory}
+	m := metadata{
+		Run: spec.RunID, Dir: spec.RunDir, Variables: spec.Variables.Path, Memory: spec.Memory, Checkpoints: spec.Checkpoints,
+	}
 	if spec.Disk.Backing != "" {
 		m.Overlay = spec.Disk.Path
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,22 +24,40 @@ import (
 // A guest is saved and goes on as QEMU migrates guests: from one process to another, through a socket whose other end is ours.
 // libvirt's own save and restore take seconds more, and may not give a domain another name.
 
-// memoryBackend is the id of the RAM that lies in a file. It is part of what is saved.
+// memoryBackend is the id of the guest's RAM. It is part of what is saved: whatever goes on has to have it.
 const memoryBackend = "patchlab-ram"
 
-// addMemory lets a file be the guest's RAM: the file itself (share on), or a copy of each page that the guest writes (off).
-func addMemory(definition *libvirtxml.Domain, mebibytes int, path, share string) {
-	added := commandLine(
-		"-object", fmt.Sprintf("memory-backend-file,id=%s,size=%dM,mem-path=%s,share=%s", memoryBackend, mebibytes, path, share),
-		"-machine", "memory-backend="+memoryBackend, // QEMU joins it with libvirt's, and leaves the RAM that it names alone
-	)
-	definition.QEMUCommandline.Args = append(definition.QEMUCommandline.Args, added.Args...)
+// memory is where the guest's RAM is.
+type memory struct {
+	path  string // of a file; empty is nowhere else than in QEMU
+	share string // the file itself (on), or a copy of each page that the guest writes (off)
 }
 
-// resumption is how a domain's first start goes on from a saved one.
+// put lets this be the guest's RAM, in place of another.
+func (m memory) put(definition *libvirtxml.Domain, mebibytes int) {
+	object := fmt.Sprintf("memory-backend-ram,id=%s,size=%dM", memoryBackend, mebibytes)
+	if m.path != "" {
+		object = fmt.Sprintf("memory-backend-file,id=%s,size=%dM,mem-path=%s,share=%s", memoryBackend, mebibytes, m.path, m.share)
+	}
+	line := definition.QEMUCommandline
+	for i, argument := range line.Args {
+		if strings.HasPrefix(argument.Value, "memory-backend-") && strings.Contains(argument.Value, ",id="+memoryBackend+",") {
+			line.Args[i].Value = object
+			return
+		}
+	}
+	added := commandLine(
+		"-object", object,
+		"-machine", "memory-backend="+memoryBackend, // QEMU joins it with libvirt's, and leaves the RAM that it names alone
+	)
+	line.Args = append(line.Args, added.Args...)
+}
+
+// resumption is how a domain's next start goes on from a saved state.
 type resumption struct {
-	made  furnished
-	saved hypervisor.Saved
+	definition libvirtxml.Domain
+	memoryMiB  int
+	saved      hypervisor.Saved
 }
 
 // Save moves the guest's state out of its QEMU and into a file.
@@ -65,7 +84,7 @@ func (d *domain) Save(ctx context.Context, state string) (err error) {
 		return fmt.Errorf("%s: %w", act, err)
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	if err := d.moveOut(ctx, home, socket, file); err != nil {
+	if err := d.moveOut(ctx, home, socket, file, d.mark.Memory != ""); err != nil {
 		return fmt.Errorf("%s: %w", act, err)
 	}
 	if err := errors.Join(file.Sync(), file.Close()); err != nil {
@@ -74,8 +93,8 @@ func (d *domain) Save(ctx context.Context, state string) (err error) {
 	return d.Destroy(ctx)
 }
 
-// moveOut lets the domain migrate to a socket and copies what comes.
-func (d *domain) moveOut(ctx context.Context, home local, socket string, to io.Writer) error {
+// moveOut lets the domain migrate to a socket and copies what comes: without its RAM, if that stays in the file that it is in.
+func (d *domain) moveOut(ctx context.Context, home local, socket string, to io.Writer, withoutMemory bool) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", socket)
 	if err != nil {
 		return err
@@ -96,7 +115,7 @@ func (d *domain) moveOut(ctx context.Context, home local, socket string, to io.W
 		}
 		copied <- err
 	}()
-	if err := d.prepareMigration(ctx, d.mark.Memory != ""); err != nil {
+	if err := d.prepareMigration(ctx, withoutMemory); err != nil {
 		return err
 	}
 	// Nothing runs meanwhile: there is nobody to be considerate of.
@@ -133,9 +152,9 @@ func (d *domain) goOn(ctx context.Context, from resumption) (err error) {
 	if !here {
 		return fmt.Errorf("%s: %w: its QEMU is on another machine", act, hypervisor.ErrCannotSave)
 	}
-	text, err := d.resumingXML(from)
+	text, err := from.xml()
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", act, err)
 	}
 	socket, done, err := home.exchange(d.mark.Dir)
 	if err != nil {
@@ -163,19 +182,20 @@ func (d *domain) goOn(ctx context.Context, from resumption) (err error) {
 	return d.do(ctx, "resuming", func(l *golibvirt.Libvirt) error { return l.DomainResume(d.handle) })
 }
 
-func (d *domain) resumingXML(from resumption) (string, error) {
-	definition, err := describe(from.made)
-	if err != nil {
-		return "", err
+// xml describes the domain for the start that goes on.
+func (r resumption) xml() (string, error) {
+	definition, line := r.definition, *r.definition.QEMUCommandline
+	line.Args = append(slices.Clone(line.Args), commandLine("-incoming", "defer").Args...)
+	definition.QEMUCommandline = &line
+	definition.GenID = &libvirtxml.DomainGenID{} // a new one: the guest is to ask for new randomness
+	ram := memory{}
+	if r.saved.Memory != "" {
+		ram = memory{path: r.saved.Memory, share: "off"}
 	}
-	definition.UUID = uuidText(d.handle.UUID)
-	if from.saved.Memory != "" {
-		addMemory(&definition, from.made.spec.MemoryMiB, from.saved.Memory, "off")
-	}
-	definition.QEMUCommandline.Args = append(definition.QEMUCommandline.Args, commandLine("-incoming", "defer").Args...)
+	ram.put(&definition, r.memoryMiB)
 	text, err := definition.Marshal()
 	if err != nil {
-		return "", fmt.Errorf("rendering domain %s: %w", d.handle.Name, err)
+		return "", fmt.Errorf("rendering it: %w", err)
 	}
 	return text, nil
 }
@@ -214,13 +234,11 @@ func (d *domain) moveIn(ctx context.Context, socket string, saved hypervisor.Sav
 	return sending
 }
 
-// prepareMigration tells a QEMU at either end whether the RAM is in a file, and not part of what is sent.
-func (d *domain) prepareMigration(ctx context.Context, memoryInFile bool) error {
-	if !memoryInFile {
-		return nil
-	}
+// prepareMigration tells a QEMU at either end whether the RAM is in a file, and not part of what is sent. One that came in one
+// way may go out in the other.
+func (d *domain) prepareMigration(ctx context.Context, withoutMemory bool) error {
 	return d.monitor(ctx, "migrate-set-capabilities", map[string]any{
-		"capabilities": []map[string]any{{"capability": "x-ignore-shared", "state": true}},
+		"capabilities": []map[string]any{{"capability": "x-ignore-shared", "state": withoutMemory}},
 	}, nil)
 }
 
@@ -230,10 +248,7 @@ const migrationInterval = 20 * time.Millisecond
 // awaitMigration waits until QEMU has sent or received everything.
 func (d *domain) awaitMigration(ctx context.Context) error {
 	return wait.Until(ctx, "the guest's state to be moved", migrationInterval, func(ctx context.Context) (bool, error) {
-		var now struct {
-			Status string `json:"status"`
-			Error  string `json:"error-desc"`
-		}
+		var now migration
 		if err := d.monitor(ctx, "query-migrate", nil, &now); err != nil {
 			return false, err
 		}
@@ -244,6 +259,34 @@ func (d *domain) awaitMigration(ctx context.Context) error {
 			return now.Status == "completed", nil
 		}
 	})
+}
+
+// endMigration gives up what has not been moved yet.
+func (d *domain) endMigration(ctx context.Context) error {
+	if err := d.monitor(ctx, "migrate_cancel", nil, nil); err != nil {
+		return err
+	}
+	return wait.Until(ctx, "the move of the guest's state to end", migrationInterval, func(ctx context.Context) (bool, error) {
+		var now migration
+		err := d.monitor(ctx, "query-migrate", nil, &now)
+		return now.over(), err
+	})
+}
+
+// migration is QEMU's answer to how far it has come.
+type migration struct {
+	Status string `json:"status"`
+	Error  string `json:"error-desc"`
+}
+
+// over tells that nothing is moved: any more, or at all.
+func (m migration) over() bool {
+	switch m.Status {
+	case "", "none", "completed", "failed", "cancelled":
+		return true
+	default:
+		return false
+	}
 }
 
 // monitor sends one command to the domain's QEMU (see QEMU's QMP reference) and decodes the answer into an object unless that is

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/hypervisor/counter"
 	"github.com/patchlab/patchlab/harness/hypervisor/drivertest"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
@@ -48,7 +49,8 @@ func TestConformance(t *testing.T) {
 			return libvirt.Connect(ctx, libvirt.Options{URI: instance.URI, Owner: instance.Owner})
 		},
 		Dir:         openDir,
-		Backing:     bootImage(t, dir),
+		Backing:     bootImage(t, dir, "boot", drivertest.BootDisk()),
+		Counting:    bootImage(t, dir, "counting", counter.Disk()),
 		Greeting:    drivertest.BootGreeting,
 		Variables:   firmware.Variables,
 		Accelerator: hypervisor.TCG,
@@ -77,10 +79,10 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-func bootImage(t *testing.T, dir string) string {
+func bootImage(t *testing.T, dir, name string, disk []byte) string {
 	t.Helper()
-	raw, image := filepath.Join(dir, "boot.raw"), filepath.Join(dir, "boot.qcow2")
-	if err := os.WriteFile(raw, drivertest.BootDisk(), 0o600); err != nil {
+	raw, image := filepath.Join(dir, name+".raw"), filepath.Join(dir, name+".qcow2")
+	if err := os.WriteFile(raw, disk, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if output, err := exec.CommandContext(t.Context(), "qemu-img", "convert", "-O", "qcow2", raw, image).CombinedOutput(); err != nil {
