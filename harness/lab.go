@@ -16,6 +16,7 @@ import (
 	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/suite"
 	"github.com/patchlab/patchlab/harness/timing"
+	"github.com/patchlab/patchlab/harness/undo"
 )
 
 // Lab is everything that runs share: where domains come from, how guests are reached, where evidence goes.
@@ -49,6 +50,9 @@ type Lab struct {
 type Host struct {
 	Driver      hypervisor.Driver
 	Accelerator accel.Report
+	// Undo tells whether it was proven that a revert undoes here what came after its checkpoint. It may take some seconds. Without
+	// it, nothing is.
+	Undo func(ctx context.Context) (undo.Report, error)
 }
 
 // Suites runs ginkgo suites against a guest, in a process of their own.

@@ -12,6 +12,7 @@ import (
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/doctor"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
+	"github.com/patchlab/patchlab/harness/undo"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -20,7 +21,8 @@ func newDoctorCommand(env *environment) *cobra.Command {
 		Use:   "doctor",
 		Short: "What this host can do, measured, and how to mend what it lacks",
 		Long: `What this host can do, measured, and how to mend what it lacks. The accelerator is measured with a small guest that
-counts down, emulated and under KVM; libvirt is asked for its version, and started for that if it is patchlab's own.
+counts down, emulated and under KVM; libvirt is asked for its version, and started for that if it is patchlab's own; and another
+small guest is brought back to a checkpoint, to see that what came after it is undone.
 
 Exit code 0 when everything is there that patchlab needs, else 1.`,
 		Example: "  patchlab doctor\n  patchlab doctor --output json",
@@ -47,6 +49,16 @@ func (e *environment) host() doctor.Host {
 		defer func() { err = errors.Join(err, opened.Driver.Close()) }()
 		version, err = opened.Driver.Version(ctx)
 		return version, notes, err
+	}
+	host.Undo = func(ctx context.Context) (report undo.Report, err error) {
+		opened, err := e.openHost(ctx, func(string) {}) // what there is to say, Connect has said
+		if err != nil {
+			return undo.Report{}, err
+		}
+		defer func() { err = errors.Join(err, opened.Driver.Close()) }()
+		proof := e.proof(opened.Driver, opened.Accelerator)
+		proof.Fresh = true
+		return undo.Prove(ctx, proof)
 	}
 	if e.Connect != "" {
 		e.look(&host)

@@ -14,6 +14,7 @@ import (
 	"github.com/patchlab/patchlab/harness/doctor"
 	"github.com/patchlab/patchlab/harness/gc"
 	"github.com/patchlab/patchlab/harness/hypervisor"
+	"github.com/patchlab/patchlab/harness/undo"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -33,6 +34,7 @@ func patient(missing ...string) doctor.Host {
 			return accel.Report{Best: hypervisor.TCG, KVMState: accel.KVMAbsent, Slowness: 6}, nil
 		},
 		Connect: func(context.Context) (string, []string, error) { return "libvirt 9.0.0", nil, nil },
+		Undo:    func(context.Context) (undo.Report, error) { return undo.Report{Proven: true}, nil },
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/suite"
 	"github.com/patchlab/patchlab/harness/timing"
+	"github.com/patchlab/patchlab/harness/undo"
 )
 
 // openHost measures the accelerator and connects to the hypervisor that the user chose, or to the private one. What
@@ -38,7 +39,20 @@ func (e *environment) openHost(ctx context.Context, note func(string)) (harness.
 	if err != nil {
 		return harness.Host{}, errors.Join(err, driver.Close())
 	}
-	return harness.Host{Driver: driver, Accelerator: measured}, nil
+	return e.hostOf(driver, measured), nil
+}
+
+func (e *environment) hostOf(driver hypervisor.Driver, measured accel.Report) harness.Host {
+	return harness.Host{Driver: driver, Accelerator: measured, Undo: func(ctx context.Context) (undo.Report, error) {
+		return undo.Prove(ctx, e.proof(driver, measured))
+	}}
+}
+
+// proof is how it is proven that a revert undoes what came after its checkpoint.
+func (e *environment) proof(driver hypervisor.Driver, measured accel.Report) undo.Options {
+	return undo.Options{
+		Driver: driver, Accelerator: measured.Best, Where: e.Connect, Runs: e.Dirs.Runs, CacheDir: e.Dirs.Cache, Now: time.Now,
+	}
 }
 
 // measureFor measures on the machine that runs QEMU, and asks its libvirt whether it offers what was found.
@@ -81,7 +95,7 @@ func (e *environment) openPrivate(ctx context.Context, note func(string)) (harne
 	if err != nil {
 		return harness.Host{}, err
 	}
-	return harness.Host{Driver: driver, Accelerator: measured}, nil
+	return e.hostOf(driver, measured), nil
 }
 
 // sharedHost opens the host once, for several runs, and closes it once. One whose libvirt has died meanwhile is opened anew:

@@ -13,6 +13,7 @@ import (
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
+	"github.com/patchlab/patchlab/harness/undo"
 )
 
 // Status of a check.
@@ -55,6 +56,8 @@ type Host struct {
 	Measure func(ctx context.Context) (accel.Report, error)
 	// Connect reaches the libvirt that runs will use. It returns its version, and what else a user may want to know.
 	Connect func(ctx context.Context) (version string, notes []string, err error)
+	// Undo proves that a revert undoes what came after its checkpoint.
+	Undo func(ctx context.Context) (undo.Report, error)
 	// Foreign tells that this libvirt is not started by patchlab.
 	Foreign bool
 	// Machine is the other machine that this libvirt and its QEMUs run on; "" for this host.
@@ -84,6 +87,10 @@ func Examine(ctx context.Context, host Host) []Check {
 	}
 	if ready && !host.Foreign {
 		checks = append(checks, host.libvirt(ctx))
+		ready = !failed(checks)
+	}
+	if ready {
+		checks = append(checks, host.checkpoints(ctx))
 	}
 	if host.Machine == "" {
 		checks = append(checks, host.efi(), host.memory())
@@ -177,6 +184,26 @@ func kvmRemedy(report accel.Report) string {
 	default:
 		return "everything works, slower; " + cmp.Or(report.Reason, "KVM is of no use here")
 	}
+}
+
+// checkpoints shows what became of a small guest that was brought back to one. Runs do without.
+func (h Host) checkpoints(ctx context.Context) Check {
+	check := Check{
+		Name: "checkpoints", Status: Warn,
+		Remedy: "everything else works; mend what the message names, or let patchlab start its own libvirt on this host",
+	}
+	report, err := h.Undo(ctx)
+	switch {
+	case err != nil:
+		check.Detail = err.Error()
+	case !report.Proven:
+		check.Detail = "refused, for it is not proven that a revert undoes what came after its checkpoint: " + report.Reason
+	default:
+		check.Status, check.Remedy = OK, ""
+		check.Detail = fmt.Sprintf("proven: %s (kept in %.1f s, reverted in %.1f s)",
+			report.Reason, report.Checkpoint.Seconds(), report.Revert.Seconds())
+	}
+	return check
 }
 
 // efi looks for what guests with EFI firmware need; others do without it.

@@ -16,6 +16,7 @@ import (
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/ovmf"
+	"github.com/patchlab/patchlab/harness/undo"
 )
 
 // healthy is a host that has everything.
@@ -34,7 +35,10 @@ func healthy() Host {
 			return accel.Report{Best: hypervisor.KVM, TCG: time.Second / 2, KVM: time.Second / 10, KVMState: accel.KVMWorks, Slowness: 1}, nil
 		},
 		Connect: func(context.Context) (string, []string, error) { return "libvirt 9.0.0, QEMU 7.2.22", nil, nil },
-		Images:  "/images", Runs: "/runs",
+		Undo: func(context.Context) (undo.Report, error) {
+			return undo.Report{Proven: true, Reason: "it counted on", Checkpoint: 300 * time.Millisecond, Revert: time.Second}, nil
+		},
+		Images: "/images", Runs: "/runs",
 	}
 }
 
@@ -80,6 +84,28 @@ func TestAHealthyHost(t *testing.T) {
 	}
 }
 
+func TestCheckpointsAreProvenOrSaidToBeRefused(t *testing.T) {
+	t.Parallel()
+	const proven = "proven: it counted on (kept in 0.3 s, reverted in 1.0 s)"
+	if got := named(t, Examine(t.Context(), healthy()), "checkpoints"); got.Status != OK || got.Detail != proven {
+		t.Errorf("the check says %+v", got)
+	}
+	for what, undone := range map[string]func() (undo.Report, error){
+		"its disk was not undone": func() (undo.Report, error) { return undo.Report{Reason: "its disk was not undone"}, nil },
+		"no room":                 func() (undo.Report, error) { return undo.Report{}, errors.New("no room") },
+	} {
+		host := healthy()
+		host.Undo = func(context.Context) (undo.Report, error) { return undone() }
+		checks := Examine(t.Context(), host)
+		if got := named(t, checks, "checkpoints"); got.Status != Warn || !strings.Contains(got.Detail, what) || got.Remedy == "" {
+			t.Errorf("the check says %+v", got)
+		}
+		if !Healthy(checks) {
+			t.Error("a host without checkpoints is a lab all the same")
+		}
+	}
+}
+
 func TestABareHostIsToldEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	host := healthy()
@@ -92,6 +118,10 @@ func TestABareHostIsToldEverythingAtOnce(t *testing.T) {
 	host.Connect = func(context.Context) (string, []string, error) {
 		t.Error("connected without libvirt")
 		return "", nil, nil
+	}
+	host.Undo = func(context.Context) (undo.Report, error) {
+		t.Error("proven without libvirt")
+		return undo.Report{}, nil
 	}
 	checks := Examine(t.Context(), host)
 	if Healthy(checks) {

@@ -6,6 +6,7 @@ package rundir
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,6 +37,7 @@ const (
 	// HandPackages is a directory, INCREMENT/FILE: packages that a bench installs by hand, while it does. They are no evidence.
 	HandPackages = "by-hand-packages"
 	Overlay      = "disk.qcow2"
+	Checkpoints  = "checkpoints"    // directory: states of the guest, which go with it
 	Kept         = "kept.json"      // how to reach the guest that --keep left running; gc leaves such a run alone
 	KnownFiles   = Facts + "/known" // what is known of the files of a kept guest, so that they need not be read again
 	Key          = "key.pem"        // and with which key
@@ -124,6 +126,28 @@ func (d *Dir) Write(name string, content []byte) error {
 		return fmt.Errorf("writing evidence: %w", errors.Join(err, os.Remove(temporary)))
 	}
 	return nil
+}
+
+// WriteKept says how the guest that the run has kept is reached.
+func (d *Dir) WriteKept(guest KeptGuest) error {
+	content, err := json.MarshalIndent(guest, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keeping the guest: %w", err)
+	}
+	return d.Write(Kept, append(content, '\n'))
+}
+
+// ReadKept returns how the guest that a run has kept is reached; an error that wraps fs.ErrNotExist if it has kept none.
+func ReadKept(dir string) (KeptGuest, error) {
+	content, err := os.ReadFile(filepath.Join(dir, Kept))
+	if err != nil {
+		return KeptGuest{}, fmt.Errorf("reading how to reach the guest: %w", err)
+	}
+	var guest KeptGuest
+	if err := json.Unmarshal(content, &guest); err != nil {
+		return KeptGuest{}, fmt.Errorf("reading how to reach the guest: %w", err)
+	}
+	return guest, nil
 }
 
 // Has tells whether the run has a file already.
