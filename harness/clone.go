@@ -2,11 +2,11 @@ package harness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/patchlab/patchlab/harness/guest"
@@ -31,9 +31,10 @@ var (
 type clone struct {
 	domain  hypervisor.Domain
 	dialer  guest.Dialer
-	agent   guest.Dialer   // over the guest agent; nil where the hypervisor or the lab has no such way
-	conn    guest.Conn     // nil while the guest boots
-	waiting *probe.Waiting // nil where none waits in the guest: it does from a template to the first reboot
+	dial    func(address string) (guest.Dialer, error) // makes another one
+	agent   guest.Dialer                               // over the guest agent; nil where the hypervisor or the lab has no such way
+	conn    guest.Conn                                 // nil while the guest boots
+	waiting *probe.Waiting                             // nil where none waits in the guest: it does from a template to the first reboot
 	bounds  timing.Timeouts
 	console string // file on the host
 	access  Access
@@ -46,6 +47,8 @@ type clone struct {
 	fresh bool
 	// outOfBand says that conn leads over the guest agent, because ssh does not answer.
 	outOfBand bool
+	// power is held by whoever makes the domain stand still or puts another QEMU in place of its own. Who watches looks away.
+	power sync.Mutex
 }
 
 // cloneTimes are seconds since a clone was asked for, until ...
@@ -61,10 +64,12 @@ func (t cloneTimes) since(now time.Time) float64 { return seconds(now.Sub(t.bega
 
 // cloneOrder says what to clone and for what.
 type cloneOrder struct {
-	purpose string // "run" or "baseline": part of the domain's name
+	purpose string // [runPurpose] or "baseline": part of the domain's name
 	overlay string // ends with [rundir.DiskExt]
 	console string
 	memory  string // file to keep the guest's RAM in, for one that is to be saved
+	// checkpoints is the directory for states of the guest; empty for one that nobody brings back.
+	checkpoints string
 	// awake, if set, is called when the probe that waits in a guest that goes on has answered, before anybody has logged in.
 	awake func(context.Context, *clone) error
 	keep  func() bool // asked at the end: leave the guest running
@@ -125,10 +130,8 @@ func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err er
 	if err := domain.Start(ctx); err != nil {
 		return nil, fmt.Errorf("starting the clone: %w", err)
 	}
-	if c.address, err = domain.Address(ctx); err != nil {
-		return nil, fmt.Errorf("asking for the clone's address: %w", err)
-	}
-	if c.dialer, err = access.Dialer(c.address, r.image.HostKey, r.commands); err != nil {
+	c.dial = func(address string) (guest.Dialer, error) { return access.Dialer(address, r.image.HostKey, r.commands) }
+	if err := c.locate(ctx); err != nil {
 		return nil, err
 	}
 	if caller, ok := domain.(hypervisor.AgentCaller); ok && r.lab.Agent != nil {
@@ -138,9 +141,18 @@ func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err er
 	if !c.warm {
 		return c, nil
 	}
-	watched, stop := watch(ctx, domain)
+	watched, stop := c.watch(ctx)
 	defer stop()
 	return c, whyEnded(ctx, watched, r.wake(watched, c, order))
+}
+
+// locate finds out where the guest of a domain that has been started is reached.
+func (c *clone) locate(ctx context.Context) (err error) {
+	if c.address, err = c.domain.Address(ctx); err != nil {
+		return fmt.Errorf("asking for the clone's address: %w", err)
+	}
+	c.dialer, err = c.dial(c.address)
+	return err
 }
 
 // discard takes a clone away on a clock of its own.
@@ -158,7 +170,7 @@ func (r *run) useClone(
 			err = errors.Join(err, r.discard(ctx, c))
 		}
 	}()
-	watched, stop := watch(ctx, c.domain)
+	watched, stop := c.watch(ctx)
 	err = use(watched, c)
 	if err == nil && order.finish != nil {
 		stop()
@@ -188,9 +200,10 @@ func (r *run) access() (Access, error) {
 	return r.lab.NewAccess(r.image.Access, key)
 }
 
-func (r *run) domainName(order cloneOrder) string {
-	return "patchlab-" + r.dir.ID + "-" + order.purpose
-}
+// runPurpose is that of the clone that is patched.
+const runPurpose = "run"
+
+func domainName(run, purpose string) string { return "patchlab-" + run + "-" + purpose }
 
 func (r *run) spec(order cloneOrder, access Access) (hypervisor.DomainSpec, error) {
 	source := r.image
@@ -198,13 +211,13 @@ func (r *run) spec(order cloneOrder, access Access) (hypervisor.DomainSpec, erro
 		source = *r.template
 	}
 	spec := hypervisor.DomainSpec{
-		Name:  r.domainName(order),
+		Name:  domainName(r.dir.ID, order.purpose),
 		RunID: r.dir.ID, RunDir: r.dir.Path,
 		Firmware: r.image.Firmware, Accelerator: r.host.Accelerator.Best,
 		MemoryMiB: r.image.MemoryMiB, VCPUs: r.image.VCPUs,
 		Disk:    hypervisor.Disk{Path: order.overlay, Backing: source.Disk},
 		Console: order.console, MAC: r.image.MAC, Machine: machineID(r.image),
-		Memory: order.memory, Resume: source.Saved(),
+		Memory: order.memory, Resume: source.Saved(), Checkpoints: order.checkpoints,
 	}
 	if r.image.Firmware == hypervisor.EFI {
 		spec.Variables = hypervisor.Variables{Path: order.variables(), From: source.Variables}
@@ -214,13 +227,17 @@ func (r *run) spec(order cloneOrder, access Access) (hypervisor.DomainSpec, erro
 }
 
 // watch ends the returned context when the domain does not run any more: nobody waits for the dead.
-func watch(ctx context.Context, domain hypervisor.Domain) (context.Context, context.CancelFunc) {
+func (c *clone) watch(ctx context.Context) (context.Context, context.CancelFunc) {
 	const interval = 2 * time.Second // a query costs a millisecond
 	watched, cancel := context.WithCancelCause(ctx)
 	go func() {
 		cause := errDomainGone
 		stopped := wait.Until(watched, "the end of the domain", interval, func(ctx context.Context) (bool, error) {
-			state, err := domain.State(ctx)
+			if !c.power.TryLock() {
+				return false, nil // what it is now is meant to be
+			}
+			defer c.power.Unlock()
+			state, err := c.domain.State(ctx)
 			if err != nil {
 				return errors.Is(err, hypervisor.ErrNotFound), nil // a hiccup is no proof: ask again
 			}
@@ -264,10 +281,7 @@ func (c *clone) remove(ctx context.Context, dir *rundir.Dir) error {
 
 // keep leaves the guest running, and in the run directory what is needed to reach it.
 func (r *run) keep(c *clone) error {
-	content, err := json.MarshalIndent(rundir.KeptGuest{Address: c.address, HostKey: r.image.HostKey, User: r.image.Access.Login()}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("keeping the guest: %w", err)
-	}
+	var err error
 	if own := r.image.Access.KeyFile; own != "" {
 		err = os.Symlink(own, r.dir.File(rundir.Key)) // somebody's key is not for us to copy
 	} else {
@@ -281,7 +295,8 @@ func (r *run) keep(c *clone) error {
 			return err
 		}
 	}
-	if err := r.dir.Write(rundir.Kept, append(content, '\n')); err != nil {
+	record := rundir.KeptGuest{Address: c.address, HostKey: r.image.HostKey, User: r.image.Access.Login()}
+	if err := r.dir.WriteKept(record); err != nil {
 		return err
 	}
 	for _, below := range r.stands {

@@ -119,6 +119,12 @@ func moments() []struct {
 		{"control: teardown", func(b *blow) { b.onDestroy("baseline") }},
 		{"prepare", begins("prepare")},
 		{"prepare: the guest goes on", warmly(func(b *blow) { b.onGuest(&b.lab.onWake, "run") })},
+		{"checkpoint", func(b *blow) { b.options.Keep = true; b.onEvent(progress.Start, "checkpoint bad", "") }},
+		{"checkpoint: taken", func(b *blow) {
+			b.options.Keep = true
+			before := b.lab.driver.OnCheckpoint
+			b.lab.driver.OnCheckpoint = func(spec hypervisor.DomainSpec, name string) { before(spec, name); b.strike() }
+		}},
 		{"stage", begins("apply bad")},
 		{"staged", func(b *blow) { b.onEvent(progress.Note, "apply bad", "staged") }},
 		{"install", applies("bad")},
@@ -237,10 +243,10 @@ func killed(exit *exec.ExitError) bool {
 	return ok && status.Signal() == syscall.SIGKILL
 }
 
-// sweep is what `patchlab gc` does.
+// sweep is what `patchlab gc --kept` does.
 func sweep(t *testing.T, l *lab) {
 	t.Helper()
-	_, err := gc.Sweep(t.Context(), gc.Options{Drivers: []hypervisor.Driver{l.driver}, RunsDir: filepath.Join(l.dir, "runs")})
+	_, err := gc.Sweep(t.Context(), gc.Options{Drivers: []hypervisor.Driver{l.driver}, RunsDir: filepath.Join(l.dir, "runs"), Kept: true})
 	if err != nil {
 		t.Error(err)
 	}

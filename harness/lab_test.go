@@ -40,6 +40,7 @@ import (
 	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/suite"
 	"github.com/patchlab/patchlab/harness/timing"
+	"github.com/patchlab/patchlab/harness/undo"
 )
 
 // lab couples the fake driver with scripted guests: a server comes up with each domain and goes with it.
@@ -68,6 +69,7 @@ type lab struct {
 	given      bool                                                             // the given state was made
 	keysLeft   bool                                                             // a guest was turned off before it was cleared up
 	stays      bool                                                             // a login does not end
+	neverBack  bool                                                             // no revert undoes anything
 	warm       bool                                                             // clones go on from a template, as they do unless somebody says otherwise
 	diskFiles  func(context.Context, image.Image, string) (*probe.Files, error) // nil: nobody reads them on the host
 }
@@ -95,6 +97,16 @@ func newLabIn(t *testing.T, dir string) *lab {
 		l.servers[spec.Name] = newServer(l, spec)
 		return nil
 	}
+	l.driver.OnCheckpoint = func(spec hypervisor.DomainSpec, name string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.servers[spec.Name].keep(name)
+	}
+	l.driver.OnRevert = func(spec hypervisor.DomainSpec, name string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.servers[spec.Name] = l.servers[spec.Name].back(name)
+	}
 	l.driver.OnAgent = l.agent
 	l.driver.OnChannel = l.channel
 	l.driver.OnDestroy = func(spec hypervisor.DomainSpec) {
@@ -107,6 +119,13 @@ func newLabIn(t *testing.T, dir string) *lab {
 	return l
 }
 
+func (l *lab) reasonWhy() string {
+	if l.neverBack {
+		return "its disk was not undone"
+	}
+	return ""
+}
+
 func (l *lab) lab() harness.Lab {
 	backing := filepath.Join(l.dir, "image.qcow2")
 	if err := os.WriteFile(backing, []byte("disk"), 0o400); err != nil && !os.IsPermission(err) {
@@ -114,7 +133,12 @@ func (l *lab) lab() harness.Lab {
 	}
 	return harness.Lab{
 		Host: func(context.Context) (harness.Host, error) {
-			return harness.Host{Driver: l.driver, Accelerator: accel.Report{Best: hypervisor.TCG, Slowness: 6}}, l.noHost
+			return harness.Host{
+				Driver: l.driver, Accelerator: accel.Report{Best: hypervisor.TCG, Slowness: 6},
+				Undo: func(context.Context) (undo.Report, error) {
+					return undo.Report{Proven: !l.neverBack, Reason: l.reasonWhy()}, nil
+				},
+			}, l.noHost
 		},
 		Image: func(context.Context, string) (image.Image, func() error, error) {
 			l.hold(1)
@@ -290,7 +314,8 @@ type server struct {
 	indexes  map[string][]byte // that this boot was brought, by their paths
 	rebooted bool
 	patched  bool
-	cleared  bool // of what must not be in an image
+	cleared  bool                              // of what must not be in an image
+	kept     map[string]map[fact.Key]fact.Fact // by checkpoint
 
 	// How the guest can be reached, for a test to spoil. The zero values are a guest that is well.
 	agent    bool   // it has one that answers
@@ -336,12 +361,43 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 		return render(settled)
 	}))
 	s.guest.OnMatch(subcommand("job"), s.job)
+	s.scriptRound()
 	s.scriptReach()
 	l.onUp(s)
 	if l.neverUp {
 		s.guest.Down()
 	}
 	return s
+}
+
+// scriptRound lets a bench change the guest, and see whether that was undone.
+func (s *server) scriptRound() {
+	s.guest.OnPrefix("echo changed >/run/patchlab/round", s.reply(func() string { s.put("file", "round"); return "" }))
+	s.guest.OnPrefix("test ! -e /run/patchlab/round", func(context.Context, guest.Command) guest.Result {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if _, changed := s.facts[fact.Key{Kind: "file", Name: "round"}]; changed {
+			return guest.Result{ExitCode: 1}
+		}
+		return guest.Result{}
+	})
+}
+
+// keep remembers what the guest is.
+func (s *server) keep(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept == nil {
+		s.kept = map[string]map[fact.Key]fact.Fact{}
+	}
+	s.kept[name] = maps.Clone(s.facts)
+}
+
+// back is the guest as it was.
+func (s *server) back(name string) *server {
+	earlier := newServer(s.lab, s.spec)
+	earlier.kept, earlier.facts, earlier.deaf = s.kept, maps.Clone(s.kept[name]), s.deaf
+	return earlier
 }
 
 func subcommand(name string) func(guest.Command) bool {

@@ -55,6 +55,7 @@ type run struct {
 	locked     []string                     // what was staged, with digests
 	lockedOut  bool                         // that ssh does not answer has been told
 	restarts   int                          // jobs that restarted something
+	noWayBack  bool                         // that no checkpoint can be taken has been told
 	labFault   error                        // that ends the run once the facts at hand are judged
 	built      map[string]map[string]string // packages made of sources: increment -> entry -> file
 
@@ -132,8 +133,8 @@ func (r *run) test(ctx context.Context) (err error) {
 	})
 	r.facts = r.known.Baseline
 	order := cloneOrder{
-		purpose: "run",
-		overlay: r.dir.File(rundir.Overlay), console: r.dir.File(rundir.Console),
+		purpose: runPurpose,
+		overlay: r.dir.File(rundir.Overlay), console: r.dir.File(rundir.Console), checkpoints: r.dir.File(rundir.Checkpoints),
 		keep: func() bool { return r.dir.Has(rundir.Kept) },
 	}
 	return r.withClone(ctx, order, func(ctx context.Context, c *clone) error {
@@ -177,6 +178,9 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 		return r.unbootable(err, c)
 	}
 	for i, increment := range r.scenario.Increments {
+		if err := r.keepWayBack(ctx, c, increment); err != nil {
+			return err
+		}
 		if err := r.apply(ctx, c, increment); err != nil {
 			return err
 		}

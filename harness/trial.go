@@ -23,6 +23,7 @@ type Trial struct {
 	Settled  float64
 	Captures []float64 // each complete set of facts, one after the other
 	Facts    int       // in the last of them
+	Rounds   []Round
 }
 
 // TrialOptions say what is tried.
@@ -32,6 +33,8 @@ type TrialOptions struct {
 	Captures int  // how many sets of facts are taken one after the other
 	// FactsFirst has the probe that waits in a clone tell a set of facts before anybody logs in.
 	FactsFirst bool
+	// Rounds is how many checkpoints are taken and gone back to, one after the other.
+	Rounds int
 	// Idle, if set, looks at the clone's domain in the end.
 	Idle func(ctx context.Context, domain string) error
 }
@@ -63,7 +66,10 @@ func TryClone(ctx context.Context, lab Lab, name string, options TrialOptions) (
 			t.Template = p.Seconds
 		}
 	}
-	order := cloneOrder{purpose: "run", overlay: r.dir.File(rundir.Overlay), console: r.dir.File(rundir.Console)}
+	order := cloneOrder{
+		purpose: runPurpose, overlay: r.dir.File(rundir.Overlay), console: r.dir.File(rundir.Console),
+		checkpoints: r.dir.File(rundir.Checkpoints),
+	}
 	if options.FactsFirst {
 		order.awake = func(ctx context.Context, c *clone) error {
 			_, err := probe.Facts(ctx, c.waiting, nil, c.files)
@@ -85,10 +91,10 @@ func TryClone(ctx context.Context, lab Lab, name string, options TrialOptions) (
 				}
 				t.Captures, t.Facts = append(t.Captures, hundredths(p.steps["capture"]-before)), facts.Len()
 			}
-			if options.Idle == nil {
-				return nil
+			if t.Rounds, err = r.rounds(ctx, c, options.Rounds); err != nil || options.Idle == nil {
+				return err
 			}
-			return options.Idle(ctx, r.domainName(order))
+			return options.Idle(ctx, domainName(r.dir.ID, order.purpose))
 		})
 	})
 	t.Clones = r.result.Clones

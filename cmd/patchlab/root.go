@@ -67,6 +67,7 @@ func subcommands(env *environment) []*cobra.Command {
 		newFactsCommand(env),
 		newDiffCommand(env),
 		newShellCommand(env),
+		newRevertCommand(env),
 		newSuiteCommand(env),
 		newBenchCommand(env),
 		newExplainCommand(env),

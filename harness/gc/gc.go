@@ -152,10 +152,11 @@ func (s *Swept) undefine(ctx context.Context, orphans []orphan) error {
 func (s *Swept) removeFiles(dir *rundir.Dir) error {
 	leftovers := []string{dir.File(rundir.Kept), dir.File(rundir.Key)}
 	// Half-written files, see [rundir.Dir.Write], what belongs to clones that the driver did not come to know, and sockets by which
-	// a guest was being saved or going on: their directory after what is in it.
+	// a guest was being saved or going on, and its checkpoints: directories after what is in them.
 	for _, pattern := range []string{
 		"*.new", "*/*.new", "*" + rundir.DiskExt, "*" + rundir.VariablesExt, "*" + rundir.SeedExt, rundir.HandPackages + "/*/*",
 		rundir.Moves + "*/*", rundir.Moves + "*",
+		rundir.Checkpoints + "/*/*", rundir.Checkpoints + "/*", rundir.Checkpoints,
 	} {
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir.Path), pattern))
 		if err != nil {

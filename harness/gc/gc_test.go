@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -143,7 +144,12 @@ func TestADiskThatNoDriverKnowsGoes(t *testing.T) {
 	if err := os.Mkdir(move, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	checkpoint := dead.File(rundir.Checkpoints, "before-openssl")
+	if err := os.MkdirAll(checkpoint, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	half := []string{
+		filepath.Join(checkpoint, "state"), dead.File(rundir.Checkpoints, "layer-1.qcow2"),
 		filepath.Join(move, "s"), dead.File("baseline.fd"), dead.File("baseline.qcow2"), filepath.Join(packages, "a.deb"), dead.File(rundir.Overlay),
 		dead.File(rundir.Facts, "baseline.json.new"), dead.File("seed-run.iso"),
 	}
@@ -152,7 +158,8 @@ func TestADiskThatNoDriverKnowsGoes(t *testing.T) {
 	}
 	write(t, dead.File(rundir.Facts, "control.json"))
 	kill(t, dead)
-	if diff := cmp.Diff(gc.Swept{Domains: []string{}, Files: append([]string{move}, half...)}, l.sweep(t, false)); diff != "" {
+	want := slices.Sorted(slices.Values(append(half, move, dead.File(rundir.Checkpoints), checkpoint)))
+	if diff := cmp.Diff(gc.Swept{Domains: []string{}, Files: want}, l.sweep(t, false)); diff != "" {
 		t.Error(diff)
 	}
 	if gone(t, dead.File(rundir.Facts, "control.json")) {

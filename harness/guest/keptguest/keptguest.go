@@ -2,7 +2,6 @@
 package keptguest
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -23,13 +22,9 @@ func Config(dir string) (sshguest.Config, error) {
 		return sshguest.Config{}, errors.New("no run directory: keep a guest with `patchlab run --keep SCENARIO`, and name its " +
 			"run directory in " + Variable)
 	}
-	content, err := os.ReadFile(filepath.Join(dir, rundir.Kept))
+	kept, err := rundir.ReadKept(dir)
 	if err != nil {
-		return sshguest.Config{}, fmt.Errorf("reading how to reach the guest: %w", err)
-	}
-	var kept rundir.KeptGuest
-	if err := json.Unmarshal(content, &kept); err != nil {
-		return sshguest.Config{}, fmt.Errorf("reading how to reach the guest: %w", err)
+		return sshguest.Config{}, err
 	}
 	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(kept.HostKey))
 	if err != nil {
