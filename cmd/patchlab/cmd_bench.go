@@ -37,7 +37,8 @@ func newBenchCommand(env *environment) *cobra.Command {
 	cmd.Flags().IntVar(&options.runs, "runs", 5, "how often everything is measured (`N`)")
 	cmd.Flags().StringVar(&options.against, "against", againstHand, "what a run is compared with: hand, autopkgtest (`WHAT`)")
 	complete(cmd, "against", againstHand, againstAutopkgtest)
-	cmd.AddCommand(newStartCommand(env), newCloneCommand(env), newOverheadCommand(env), newParallelCommand(env), newBenchImageCommand(env))
+	cmd.AddCommand(newStartCommand(env), newCloneCommand(env), newCheckpointCommand(env), newOverheadCommand(env), newParallelCommand(env),
+		newBenchImageCommand(env))
 	return cmd
 }
 
@@ -59,7 +60,11 @@ func (e *environment) benchAll(ctx context.Context, options allOptions) error {
 	if err != nil {
 		return err
 	}
-	tables := []string{startTable(start), cloneTable(clones)}
+	checkpoints, err := e.benchCheckpoint(ctx, checkpointDefaults(options.runs))
+	if err != nil {
+		return err
+	}
+	tables := []string{startTable(start), cloneTable(clones), checkpointTable(checkpoints)}
 	if overhead := overheadDefaults(options.runs); options.against == againstHand {
 		result, err := e.overhead(ctx, overhead)
 		if err != nil {
@@ -81,7 +86,7 @@ func (e *environment) benchAll(ctx context.Context, options allOptions) error {
 	if err != nil {
 		return err
 	}
-	all.Take(start, clones, parallel, build)
+	all.Take(start, clones, checkpoints, parallel, build)
 	return e.render(all, text(strings.Join(append(tables, parallelTable(parallel), imageTable(build)), "\n")))
 }
 

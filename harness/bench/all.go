@@ -9,6 +9,8 @@ type All struct {
 	Runs        int          `json:"runs"`
 	Start       StartKinds   `json:"start"`
 	Clone       CloneKinds   `json:"clone"`
+	Checkpoint  Checkpoint   `json:"checkpoint"`
+	Revert      Revert       `json:"revert"`
 	Parallel    ParallelWays `json:"parallel"`
 	Throughput  *Figures     `json:"throughput"`
 	Image       ImageStages  `json:"image"`
@@ -21,9 +23,10 @@ type All struct {
 }
 
 // Take takes the figures of the benches that are always made.
-func (a *All) Take(start Start, clones Clones, parallel Parallel, images Images) {
+func (a *All) Take(start Start, clones Clones, checkpoints Checkpoints, parallel Parallel, images Images) {
 	a.Start, a.Clone, a.Image = start.Start, clones.Clone, images.Image
+	a.Checkpoint, a.Revert = checkpoints.Checkpoint, checkpoints.Revert
 	a.Parallel, a.Throughput = parallel.Parallel, parallel.Throughput
 	a.TranslationCacheMiB, a.Accelerator = clones.TranslationCacheMiB, clones.Accelerator
-	a.BusyCPUs = slices.Concat(start.BusyCPUs, clones.BusyCPUs, parallel.BusyCPUs, images.BusyCPUs)
+	a.BusyCPUs = slices.Concat(start.BusyCPUs, clones.BusyCPUs, checkpoints.BusyCPUs, parallel.BusyCPUs, images.BusyCPUs)
 }
