@@ -37,6 +37,9 @@ func (o *machineOptions) flags(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.timeout, "timeout", 2*time.Minute, "patience with a live machine")
 }
 
+// systemPatience is the least for all files of a machine's system: 100 GB of programs from an old disk.
+const systemPatience = 30 * time.Minute
+
 // isMachine tells USER@HOST from the name of a run or of a file.
 func isMachine(name string) bool {
 	return strings.ContainsRune(name, '@') && !strings.ContainsRune(name, filepath.Separator) && filepath.Ext(name) != ".json"
@@ -55,6 +58,9 @@ func (e *environment) liveMachine(ctx context.Context, name string, options mach
 	if err != nil {
 		return snapshot{}, err
 	}
+	if options.files == string(probe.LookSystem) {
+		options.timeout = max(options.timeout, systemPatience)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, options.timeout,
 		fmt.Errorf("%s did not answer within %s (--timeout)", name, options.timeout))
 	defer cancel()
@@ -64,6 +70,9 @@ func (e *environment) liveMachine(ctx context.Context, name string, options mach
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	e.progress(fmt.Sprintf("reading %s with a temporary program that is removed again", client.Settings.String()))
+	if options.files == string(probe.LookSystem) {
+		e.progress("reading all files of its system: as long as its disk needs for what is installed, while nobody else wants it")
+	}
 	doc, err := probe.Look(ctx, client, options.noSudo, probe.LookFiles(options.files))
 	if err != nil {
 		if errors.Is(err, probe.ErrSudo) {

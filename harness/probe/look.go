@@ -23,8 +23,8 @@ var (
 // LookFiles says which files of a machine are read.
 type LookFiles string
 
-// The files of a machine. Those of the system take as long as the disk needs for all that is installed; the content of data
-// (/var, /home, /srv) is not read but for small files of root's.
+// The files of a machine. Those of the system take as long as the disk needs for all that is installed, and are read when nobody else
+// wants the disk; of data (/var, /home, /srv) the contents of small files alone are read.
 const (
 	LookEtc    LookFiles = "etc"
 	LookSystem LookFiles = "system"
@@ -88,6 +88,10 @@ func lookLine(unprivileged bool, files LookFiles) string {
 	if unprivileged {
 		become = "s="
 	}
+	gently := "n=; "
+	if files == LookSystem { // for long, on a machine that has other work
+		gently = `n="nice -n 19"; command -v ionice >/dev/null && n="$n ionice -c 3"; `
+	}
 	script := strings.Join([]string{
 		fmt.Sprintf(`umask 077; m=$(uname -m); [ "$m" = x86_64 ] || { echo "$m" >&2; exit %d; }`, exitMachine),
 		become,
@@ -98,7 +102,7 @@ func lookLine(unprivileged bool, files LookFiles) string {
 			`rm -rf "$d"; d=; done`,
 		fmt.Sprintf(`[ -n "$d" ] || exit %d`, exitNoRoom),
 		`gzip -dc >"$d/new" && chmod 700 "$d/new" && mv "$d/new" "$d/probe" || exit`,
-		`$s "$d/probe" facts --files ` + string(files),
+		gently + `$s $n "$d/probe" facts --files ` + string(files),
 	}, "; ")
 	return "exec /bin/sh -c '" + strings.ReplaceAll(script, "'", `'\''`) + "'"
 }

@@ -104,3 +104,15 @@ func TestALookSaysWhatStandsInItsWay(t *testing.T) {
 		t.Errorf("an answer that is none gives %v", err)
 	}
 }
+
+func TestAllFilesOfAMachineAreReadBehindItsOtherWork(t *testing.T) {
+	t.Parallel()
+	asked := newBuild([]byte("#!/bin/sh\n" + `test "$1" = facts && echo '{"probe":"'$3' '$(nice)'","boot_id":"b","facts":[{"kind":"unit","name":"a"}]}'` + "\n"))
+	for files, want := range map[LookFiles]string{LookEtc: "etc", LookSystem: "system 19"} {
+		m := machine(t, "1000", `shift; exec "$@"`)
+		if doc, err := asked.look(t.Context(), m, false, files); err != nil || !strings.HasPrefix(doc.Probe, want) {
+			t.Errorf("%s: %q, %v, want %q at the beginning", files, doc.Probe, err, want)
+		}
+		m.isEmpty(t)
+	}
+}
