@@ -29,7 +29,7 @@ type Answer[T any] struct {
 
 type entry[T any] struct {
 	Key    string `json:"key"`
-	Answer T      `json:"answer"`
+	Answer *T     `json:"answer"` // nil in a file of an older patchlab, which had another name for it
 }
 
 func (a Answer[T]) path() string { return filepath.Join(a.Dir, a.Name+".json") }
@@ -44,10 +44,10 @@ func (a Answer[T]) Read() (answer T, found bool) {
 		return answer, false
 	}
 	var kept entry[T]
-	if err := json.Unmarshal(content, &kept); err != nil || kept.Key != a.Key {
+	if err := json.Unmarshal(content, &kept); err != nil || kept.Key != a.Key || kept.Answer == nil {
 		return answer, false
 	}
-	return kept.Answer, true
+	return *kept.Answer, true
 }
 
 // Write keeps an answer in place of any other, whole or not at all.
@@ -56,7 +56,7 @@ func (a Answer[T]) Write(answer T) error {
 		return nil
 	}
 	act := "keeping what was found out about this host"
-	content, err := json.MarshalIndent(entry[T]{Key: a.Key, Answer: answer}, "", "  ")
+	content, err := json.MarshalIndent(entry[T]{Key: a.Key, Answer: &answer}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("%s: %w", act, err)
 	}

@@ -25,6 +25,13 @@ func TestAnAnswerIsForItsKeyOnly(t *testing.T) {
 	if _, found := other.Read(); found {
 		t.Error("it answers for another boot")
 	}
+	older := []byte(`{"key": "one boot", "report": 42}`)
+	if err := os.WriteFile(filepath.Join(kept.Dir, "answer.json"), older, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, found := kept.Read(); found {
+		t.Errorf("a file of an older patchlab answers %d", got)
+	}
 	if err := os.WriteFile(filepath.Join(kept.Dir, "answer.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
