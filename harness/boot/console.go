@@ -1,4 +1,5 @@
-// Package boot reads a guest's serial console and tells how far a boot came.
+// Package boot reads a guest's serial console, while the guest boots or afterwards, and tells how far the boot came, whether it
+// goes on, and if not, why. What lines mean is in one table, the rules.
 package boot
 
 import (
@@ -6,73 +7,10 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strings"
-
-	"github.com/patchlab/patchlab/harness/printable"
 )
 
-// Stage of a boot.
-type Stage string
-
-// The stages, in their order.
-const (
-	Firmware   Stage = "firmware"
-	Bootloader Stage = "bootloader"
-	Kernel     Stage = "kernel"
-	Initramfs  Stage = "initramfs"
-	Userspace  Stage = "userspace"
-	Services   Stage = "services"
-	Ready      Stage = "ready"
-)
-
-// Seen is what the console shows of one boot.
-type Seen struct {
-	Stage Stage    // the furthest that the boot came to
-	Cause string   // what a line says about its end, "" if none does
-	Lines []string // the lines that prove it, at most [mostLines]
-}
-
-const (
-	// mostRead bounds what is looked at of a console: a boot writes some tens of KiB, a hostile guest any amount.
-	mostRead  = 1 << 20
-	mostLines = 8
-	// longestLine is what is kept of one line: the telling part of a kernel message fits.
-	longestLine = 300
-)
-
-// signs are the lines by which a stage is known to have begun. Debian boots quietly: between the boot loader's last
-// line and the first unit nothing need appear.
-var signs = []struct {
-	text  string
-	stage Stage
-	but   string // not with this in the line
-}{
-	{text: "EFI stub: ", stage: Kernel},
-	{text: "GRUB loading", stage: Bootloader},
-	{text: "Welcome to GRUB", stage: Bootloader},
-	{text: "GNU GRUB", stage: Bootloader},
-	{text: "grub rescue>", stage: Bootloader},
-	{text: "Loading Linux", stage: Bootloader},
-	{text: "Loading initial ramdisk", stage: Kernel},
-	{text: "Linux version", stage: Kernel},
-	{text: "Loading, please wait", stage: Initramfs},
-	{text: "Begin: ", stage: Initramfs},
-	{text: "(initramfs)", stage: Initramfs},
-	{text: "Welcome to ", stage: Userspace, but: "GRUB"},
-	{text: "Emergency Mode", stage: Userspace},
-	{text: "emergency mode", stage: Userspace},
-	{text: "Reached target", stage: Services},
-	{text: "Started ", stage: Services},
-	{text: " login:", stage: Ready},
-}
-
-// causes are lines that say why a boot goes no further.
-var causes = []string{
-	"Kernel panic - not syncing", "VFS: Unable to mount root fs", "grub rescue>", "error: file `", "error: no such",
-	"error: unknown filesystem", "No bootable device", "No bootable option or device", "BdsDxe: failed to ", "ALERT!",
-	"(initramfs)", "You are in emergency mode", "Give root password for maintenance", "Cannot open access to console", "A start job is running for",
-	"Out of memory: Killed process",
-}
+// mostRead bounds what is looked at of a console: a boot writes some tens of KiB, a hostile guest any amount.
+const mostRead = 1 << 20
 
 // Mark returns the console's present length: where the next boot's lines will begin. An unreadable console is an empty one.
 func Mark(console string) int64 {
@@ -95,7 +33,7 @@ func Read(console string, mark int64) Seen {
 	if err != nil || len(bytes.TrimSpace(content)) == 0 {
 		return Seen{Stage: Firmware, Cause: "the console shows nothing"}
 	}
-	return classify(content)
+	return Classify(content)
 }
 
 func readFrom(console string, mark int64) ([]byte, error) {
@@ -114,37 +52,4 @@ func readFrom(console string, mark int64) ([]byte, error) {
 		err = nil
 	}
 	return content, err
-}
-
-func classify(content []byte) Seen {
-	seen := Seen{Stage: Firmware}
-	var lines []string
-	for line := range strings.Lines(string(content)) {
-		line = strings.TrimSpace(printable.Line(line, longestLine))
-		if line == "" {
-			continue
-		}
-		lines = append(lines, line)
-		for _, s := range signs {
-			if strings.Contains(line, s.text) && (s.but == "" || !strings.Contains(line, s.but)) {
-				seen.Stage = later(seen.Stage, s.stage)
-			}
-		}
-		for _, c := range causes {
-			if strings.Contains(line, c) {
-				seen.Cause = line
-			}
-		}
-	}
-	seen.Lines = lines[max(0, len(lines)-mostLines):]
-	return seen
-}
-
-// later returns the stage that comes later; a line of an earlier stage does not take a boot back.
-func later(a, b Stage) Stage {
-	rank := map[Stage]int{Firmware: 0, Bootloader: 1, Kernel: 2, Initramfs: 3, Userspace: 4, Services: 5, Ready: 6}
-	if rank[b] > rank[a] {
-		return b
-	}
-	return a
 }
