@@ -55,6 +55,14 @@ type Screenshotter interface {
 	Screenshot(ctx context.Context) ([]byte, error)
 }
 
+// ScreenReader is a domain whose screen can be read as text.
+type ScreenReader interface {
+	// ScreenText returns the rows of the guest's text screen, without blanks at their ends and without empty rows at the end. It
+	// needs a running domain. A guest that shows a picture instead has nothing there, or what it wrote before: firmware and
+	// boot loader of a PC show text.
+	ScreenText(ctx context.Context) ([]byte, error)
+}
+
 // ErrNoAgent is returned by [AgentCaller.CallAgent] while no guest agent answers: it is not installed, not running yet, or the
 // guest hangs.
 var ErrNoAgent = errors.New("no guest agent answers")

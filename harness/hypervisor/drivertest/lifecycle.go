@@ -248,6 +248,12 @@ func showsScreen(f fixture) {
 	t := f.t
 	spec := f.spec()
 	domain := f.start(t, spec)
+	reader, hasText := domain.(hypervisor.ScreenReader)
+	if hasText {
+		if text, err := reader.ScreenText(t.Context()); err != nil || strings.ContainsRune(string(text), '\x1b') {
+			t.Errorf("the screen's text is %q, %v", text, err)
+		}
+	}
 	screen, ok := domain.(hypervisor.Screenshotter)
 	if !ok {
 		return // an optional power
@@ -267,6 +273,11 @@ func showsScreen(f fixture) {
 	}
 	if _, err := screen.Screenshot(t.Context()); err == nil {
 		t.Error("a domain that is off shows a screen")
+	}
+	if hasText {
+		if _, err := reader.ScreenText(t.Context()); err == nil {
+			t.Error("a domain that is off shows text on its screen")
+		}
 	}
 }
 

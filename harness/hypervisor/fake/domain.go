@@ -199,6 +199,18 @@ func (d *domain) Screenshot(ctx context.Context) ([]byte, error) {
 	return picture.Bytes(), nil
 }
 
+// ScreenText shows the driver's Screen.
+func (d *domain) ScreenText(ctx context.Context) ([]byte, error) {
+	if err := d.begin(ctx, ScreenText); err != nil {
+		return nil, err
+	}
+	defer d.driver.mu.Unlock()
+	if d.machine.state != hypervisor.StateRunning {
+		return nil, fmt.Errorf("reading the screen of %s: it is %s", d.machine.spec.Name, d.machine.state)
+	}
+	return []byte(d.driver.Screen), nil
+}
+
 // DialChannel lets the driver's OnChannel answer.
 func (d *domain) DialChannel(ctx context.Context) (net.Conn, error) {
 	if err := d.begin(ctx, Channel); err != nil {

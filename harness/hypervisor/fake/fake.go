@@ -22,6 +22,7 @@ var (
 	_ hypervisor.Driver        = (*Driver)(nil)
 	_ hypervisor.Domain        = (*domain)(nil)
 	_ hypervisor.Screenshotter = (*domain)(nil)
+	_ hypervisor.ScreenReader  = (*domain)(nil)
 	_ hypervisor.AgentCaller   = (*domain)(nil)
 	_ hypervisor.Saver         = (*domain)(nil)
 	_ hypervisor.Checkpointer  = (*domain)(nil)
@@ -43,6 +44,7 @@ const (
 	Destroy     Op = "destroy"
 	Undefine    Op = "undefine"
 	Screenshot  Op = "screenshot"
+	ScreenText  Op = "read the screen of"
 	CallAgent   Op = "call the agent of"
 	Save        Op = "save"
 	Channel     Op = "reach the port of"
@@ -69,6 +71,9 @@ type Driver struct {
 	// before, after OnDestroy if it was on.
 	OnCheckpoint func(spec hypervisor.DomainSpec, name string)
 	OnRevert     func(spec hypervisor.DomainSpec, name string)
+
+	// Screen is what every guest's text screen shows.
+	Screen string
 
 	mu       sync.Mutex
 	machines map[string]*machine
