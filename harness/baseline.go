@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/patchlab/patchlab/harness/boot"
 	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/rundir"
@@ -104,11 +105,15 @@ func (r *run) learnBaseline(ctx context.Context, c *clone, p *phase) (err error)
 
 func (r *run) learnControl(ctx context.Context, c *clone, p *phase) (err error) {
 	r.known.BootSeconds, err = p.step("boot", func() error {
-		if err := c.restart(ctx, r.bounds.Shutdown+r.bounds.Boot); err != nil {
-			return r.unbootable(err, c)
+		c.mark = boot.Mark(c.console)
+		followed, f := c.follow(ctx, boot.Watch{})
+		err := c.restart(followed, r.bounds.Shutdown+r.bounds.Boot)
+		if err == nil {
+			f.answered()
+			_, err = c.settle(followed)
 		}
-		_, err := c.settle(ctx)
-		return err
+		r.known.Stages = f.stop()
+		return r.unbootable(whyOver(followed, err), c)
 	})
 	if err != nil {
 		return err

@@ -36,7 +36,9 @@ type clone struct {
 	conn    guest.Conn                                 // nil while the guest boots
 	waiting *probe.Waiting                             // nil where none waits in the guest: it does from a template to the first reboot
 	bounds  timing.Timeouts
-	console string // file on the host
+	share   func() float64 // see [Lab.Share]
+	console string         // file on the host
+	mark    int64          // where the console's lines of the last reboot begin
 	access  Access
 	address string
 	bootID  string
@@ -121,7 +123,7 @@ func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err er
 	if err != nil {
 		return nil, fmt.Errorf("defining the clone: %w", err)
 	}
-	c := &clone{files: r.files, fresh: true, domain: domain, bounds: r.bounds, console: order.console, access: access, warm: spec.Resume.State != "", times: times}
+	c := &clone{files: r.files, fresh: true, domain: domain, bounds: r.bounds, share: r.lab.share, console: order.console, access: access, warm: spec.Resume.State != "", times: times}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.discard(ctx, c))

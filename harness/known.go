@@ -14,13 +14,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/patchlab/patchlab/harness/boot"
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/wait"
 )
 
 // baselineSchema changes when what is cached changes its meaning. 3: secrets are hidden, and the file has a digest. 4: clones have
-// a generation id, and firmware that calls them by the same UUID. 5: all files of the system are facts.
-const baselineSchema = 5
+// a generation id, and firmware that calls them by the same UUID. 5: all files of the system are facts. 6: the
+// stages of the control boot are timed.
+const baselineSchema = 6
 
 // known is what is known of an image without any patch: paid once per image and kept.
 type known struct {
@@ -30,6 +32,8 @@ type known struct {
 	Control  fact.Set `json:"control"` // after an unpatched reboot
 	// BootSeconds is how long the control reboot took, from the request until it settled.
 	BootSeconds float64 `json:"boot_seconds"`
+	// Stages are the seconds that the control boot spent in each stage that its console shows.
+	Stages boot.Times `json:"stages"`
 	// Reach is how the guest was to be reached, as it says itself.
 	Reach reach `json:"reach"`
 }

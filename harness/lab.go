@@ -40,10 +40,21 @@ type Lab struct {
 	// Memory is what clones may have together; nil where nobody knows.
 	Memory *Memory
 
+	// Share tells which part of a processor a guest can have just now, above 0 and at most 1; nil where nobody knows. A guest of
+	// which little is heard on a host that has too much to do does not hang.
+	Share func() float64
+
 	Timeouts timing.Timeouts // for KVM
 	RunsDir  string
 	CacheDir string
 	Now      func() time.Time
+}
+
+func (l Lab) share() float64 {
+	if l.Share == nil {
+		return 1
+	}
+	return l.Share()
 }
 
 // Host is the hypervisor, and how fast its guests are.

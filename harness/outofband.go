@@ -173,7 +173,7 @@ func (r *run) tellLockout(c *clone, p *phase, l lockout, now reach, evidence ver
 	}
 	if p.kind == "reboot" {
 		f.Title = "the guest came up, but does not answer over ssh; what is known of it was read over the QEMU guest agent"
-		seen := boot.Read(c.console, r.mark)
+		seen := boot.Read(c.console, c.mark)
 		f.Evidence = append(f.Evidence, verdict.Evidence{File: rundir.Console, Lines: tailOf(seen.Lines, 2)})
 	}
 	r.judge.Add(withRemedy(f))

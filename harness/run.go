@@ -51,7 +51,6 @@ type run struct {
 	specs      []report.Spec
 	bootIDs    []string // of this clone, in order, beside result.Boots
 	witness    witness
-	mark       int64                        // where the console's lines of the last reboot begin
 	locked     []string                     // what was staged, with digests
 	lockedOut  bool                         // that ssh does not answer has been told
 	restarts   int                          // jobs that restarted something

@@ -214,6 +214,7 @@ func (e *environment) lab(open func(context.Context) (harness.Host, error), scen
 			return agentguest.New(agentguest.Config{Agent: agent, CommandLog: log})
 		},
 		Mirror:    mirror.Find,
+		Share:     accel.Share,
 		DiskFiles: diskFiles,
 		Suites:    suite.Runner{Program: self, Dir: scenarioDir},
 		Timeouts:  timing.Default(),

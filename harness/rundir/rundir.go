@@ -23,6 +23,7 @@ const (
 	JUnit      = "junit.xml"     // the same for CI servers
 	Console    = "console.log"   // what the guest wrote to its serial port, over all boots
 	Screenshot = "screen.png"    // the last screen seen
+	ScreenText = "screen.txt"    // the last text screen, where the console did not say enough
 	Commands   = "commands.log"  // every command run in the guest, with exit code and seconds
 	Downloads  = "downloads.log" // what the guest fetched through the package proxy
 	Events     = "events.log"    // the progress lines
