@@ -28,6 +28,13 @@ type bench struct {
 	driver *fake.Driver
 	script *guesttest.Script
 	events *eventLog
+	dialed func() // is called before each attempt to reach the guest
+}
+
+// Dial makes an attempt to reach the guest.
+func (b *bench) Dial(ctx context.Context) (guest.Conn, error) {
+	b.dialed()
+	return b.script.Dial(ctx)
 }
 
 const fakeMmdebstrap = `#!/bin/sh
@@ -60,7 +67,7 @@ func newBench(t *testing.T) *bench {
 	}
 	t.Setenv("PATH", tools+":"+os.Getenv("PATH"))
 
-	b := &bench{driver: fake.New(), script: guesttest.NewScript(), events: &eventLog{}}
+	b := &bench{driver: fake.New(), script: guesttest.NewScript(), events: &eventLog{}, dialed: func() {}}
 	b.script.OnPrefix("sh -s", guesttest.Says("done\n"))
 	b.script.OnPrefix(setupPath, guesttest.Says(""))
 	b.script.OnPrefix("systemctl is-system-running", guesttest.Says("running\n"))
@@ -91,7 +98,7 @@ func newBench(t *testing.T) *bench {
 				if hostKey != "ssh-ed25519 AAAAC3Nz" {
 					t.Errorf("the guest is dialled with the host key %q", hostKey)
 				}
-				return b.script, nil
+				return b, nil
 			}}, nil
 		},
 		missing: func(bool) []string { return nil },
@@ -242,10 +249,12 @@ func TestAFailedBuildIsGoneAndSaysWhy(t *testing.T) {
 			func(t *testing.T, b *bench) {
 				t.Helper()
 				b.script.Down()
+				var name string
 				b.driver.OnStart = func(spec hypervisor.DomainSpec) error {
-					go func() { _ = b.driver.Kill(spec.Name) }()
+					name = spec.Name
 					return nil
 				}
+				b.dialed = func() { _ = b.driver.Kill(name) }
 			},
 			"domain ended",
 		},
