@@ -66,6 +66,7 @@ func (r *run) know(ctx context.Context, file string) (err error) {
 func (r *run) recall(file string) bool {
 	k, ok := readKnown(file)
 	if ok {
+		used(file, r.lab.Now())
 		r.known = k
 		r.skip("baseline", "", "cached")
 		r.skip("control", "", "cached")

@@ -25,6 +25,7 @@ func FilesCache(cacheDir string) string { return filepath.Join(cacheDir, "files"
 func (r *run) knowFiles(ctx context.Context) (err error) {
 	file := filepath.Join(FilesCache(r.lab.CacheDir), r.image.Digest)
 	if files, ok := readFiles(file); ok {
+		used(file, r.lab.Now())
 		r.imageFiles, r.files = files, files
 		return nil
 	}

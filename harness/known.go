@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,16 +89,27 @@ func BaselineCache(cacheDir string) string { return filepath.Join(cacheDir, "bas
 // halfWritten ends the names of files that are not whole yet.
 const halfWritten = ".new"
 
-// SweepBaselines removes what killed runs left half-written in the cache of baselines, or in that of files, and returns what it
-// removed.
-func SweepBaselines(dir string) (removed []string, err error) {
+// lockSuffix ends the names of the files by which runs wait for each other.
+const lockSuffix = ".lock"
+
+// unused is for how long something is kept in the cache of baselines, or in that of files, that no run asks for: patches come at
+// least once a month, and images and probes are replaced more often.
+const unused = 60 * 24 * time.Hour
+
+// SweepBaselines removes what killed runs left half-written in the cache of baselines, or in that of files, and what was not used
+// for 60 days. It returns what it removed.
+func SweepBaselines(dir string, now time.Time) (removed []string, err error) {
+	removed, err = sweepUnused(dir, now)
+	if err != nil {
+		return removed, err
+	}
 	halves, err := filepath.Glob(filepath.Join(dir, "*"+halfWritten))
 	if err != nil {
-		return nil, fmt.Errorf("looking for half-written baselines: %w", err)
+		return removed, fmt.Errorf("looking for half-written baselines: %w", err)
 	}
 	var failures []error
 	for _, half := range halves {
-		file, err := os.Open(strings.TrimSuffix(half, halfWritten) + ".lock")
+		file, err := os.Open(strings.TrimSuffix(half, halfWritten) + lockSuffix)
 		if err == nil && unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 			if err = os.Remove(half); err == nil {
 				removed = append(removed, half)
@@ -111,12 +123,37 @@ func SweepBaselines(dir string) (removed []string, err error) {
 	return removed, errors.Join(failures...)
 }
 
+// sweepUnused leaves the files of locks: to delete one would let two in.
+func sweepUnused(dir string, now time.Time) (removed []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("looking for unused baselines: %w", err)
+	}
+	var failures []error
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !info.Mode().IsRegular() || strings.HasSuffix(entry.Name(), lockSuffix) || now.Sub(info.ModTime()) < unused {
+			continue // or it has just gone
+		}
+		path := filepath.Join(dir, entry.Name())
+		if err := removeIfThere(path); err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		removed = append(removed, path)
+	}
+	return removed, errors.Join(failures...)
+}
+
+// used notes that something of the cache was asked for. That it cannot be noted is no fault: it is learned again one day.
+func used(file string, now time.Time) { _ = os.Chtimes(file, now, now) }
+
 // lockKnown waits until no other run learns the same. The lock's file stays: to delete it would let two in.
 func lockKnown(ctx context.Context, file string, waiting func()) (unlock func() error, err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, fmt.Errorf("keeping the baseline: %w", err)
 	}
-	lock, err := os.OpenFile(file+".lock", os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
+	lock, err := os.OpenFile(file+lockSuffix, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("locking the baseline: %w", err)
 	}

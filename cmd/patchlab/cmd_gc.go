@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +22,9 @@ func newGCCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove what runs left behind that were killed",
-		Long: `Remove what runs and image builds left behind that were killed: domains, overlay disks, half-written files; what benches left; and the
-images of given states whose own image is gone. What is alive is not touched, and the evidence of dead runs stays.`,
+		Long: `Remove what runs and image builds left behind that were killed: domains, overlay disks, half-written files; what benches left; the
+images of given states and the templates whose own image is gone; and what is known of unpatched guests and was not asked for in 60 days.
+What is alive is not touched, and the evidence of dead runs stays.`,
 		Example: "  patchlab gc",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return env.collect(cmd.Context(), kept) },
@@ -65,8 +67,8 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 	}
 	var parts []string
 	parts, failures[3] = proxy.Sweep(harness.PackageCache(e.Dirs.Cache), 0)
-	halves, err := harness.SweepBaselines(harness.BaselineCache(e.Dirs.Cache))
-	disks, errDisks := harness.SweepBaselines(harness.FilesCache(e.Dirs.Cache))
+	halves, err := harness.SweepBaselines(harness.BaselineCache(e.Dirs.Cache), time.Now())
+	disks, errDisks := harness.SweepBaselines(harness.FilesCache(e.Dirs.Cache), time.Now())
 	rooms, sweeping := sweepRooms(e.Dirs.Cache)
 	failures[3] = errors.Join(failures[3], err, errDisks, sweeping)
 	result.Files = slices.Concat(result.Files, parts, halves, disks, rooms)
