@@ -282,6 +282,7 @@ func TestDriftBecomesTheFindingThatAnAdministratorExpects(t *testing.T) {
 			}},
 			true, nil,
 		},
+		{"the boot loader's configuration is empty", edit{drop: []string{"default"}}, false, []string{"PL703 error default"}},
 		{
 			"the same kernel with another command line",
 			edit{put: []fact.Fact{with("default", "cmdline root=/dev/vda1 mitigations=off")}},

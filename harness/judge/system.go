@@ -60,6 +60,9 @@ func (h *hearing) ruleSameKernel(d drift.Drift) ruling {
 
 // ruleChosenKernel: after a kernel update the new one must be the default before the reboot, and run after it.
 func (h *hearing) ruleChosenKernel(d drift.Drift) ruling {
+	if d.Key.Name == "default" && d.Change == drift.Removed {
+		return finding(fault("PL703", d, "the boot loader's configuration names no kernel to start any more"))
+	}
 	release := d.Is["release"]
 	if _, there := h.Facts.Get(fact.KindKernel, "installed:"+release); !there {
 		return finding(fault("PL701", d, "the "+d.Key.Name+" kernel "+release+" is not installed"))
