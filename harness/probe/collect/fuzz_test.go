@@ -79,17 +79,6 @@ func FuzzAccounts(f *testing.F) {
 	})
 }
 
-func FuzzGrub(f *testing.F) {
-	f.Add([]byte(grubConfig), []byte("saved_entry=a>b\n"))
-	f.Add([]byte("}\n}\nmenuentry {\nsubmenu a {\nlinux\n"), []byte("next_entry=>\n"))
-	f.Fuzz(func(t *testing.T, config, environment []byte) {
-		entry, err := parseGrub(config).choose(parseGrubEnv(environment))
-		if err == nil && entry.linux == "" {
-			t.Errorf("an entry without a kernel: %+v", entry)
-		}
-	})
-}
-
 func FuzzProcess(f *testing.F) {
 	f.Add([]byte("5 (a) b) S 1 1 1 34819 -1 4194304 0\n"))
 	f.Add([]byte("0::/system.slice/a.service\n"))

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/grub"
 )
 
 // kernels reads which kernel runs, which are installed, and which one the boot loader would start.
@@ -77,15 +78,15 @@ func defaultKernel(src *Source) (fact.Fact, error) {
 		return fact.Fact{}, fmt.Errorf("finding the default kernel: no configuration of GRUB: %w", err)
 	}
 	environment, _ := src.read(dir+"/grubenv", maxSmall) // without one GRUB has no saved entry
-	entry, err := parseGrub(config).choose(parseGrubEnv(environment))
+	entry, err := grub.Parse(config).Choose(grub.ParseEnvironment(environment))
 	if err != nil {
 		return fact.Fact{}, fmt.Errorf("finding the default kernel: %w", err)
 	}
 	// A boot partition of its own has /vmlinuz-... where the running system sees /boot/vmlinuz-...
-	image, initrd := bootPath(entry.linux), bootPath(entry.initrd)
+	image, initrd := bootPath(entry.Linux), bootPath(entry.Initrd)
 	return fact.Fact{Kind: fact.KindKernel, Name: "default", Attributes: map[string]string{
 		"release": strings.TrimPrefix(path.Base(image), "vmlinuz-"),
-		"image":   image, "initrd": initrd, "cmdline": entry.arguments, "entry": entry.title,
+		"image":   image, "initrd": initrd, "cmdline": entry.Arguments, "entry": entry.Title,
 	}}, nil
 }
 
