@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/probe"
@@ -20,45 +21,80 @@ import (
 // FilesCache is where it is kept below the cache's directory what is known of the files of images.
 func FilesCache(cacheDir string) string { return filepath.Join(cacheDir, "files") }
 
-// knowFiles finds what is known of the files of the run's image before any guest of it was read: from the cache, or from its disk,
-// which the host reads once and a guest under emulation would need minutes for. A disk that the host cannot read is no fault.
-func (r *run) knowFiles(ctx context.Context) (err error) {
-	file := filepath.Join(FilesCache(r.lab.CacheDir), r.image.Digest)
-	if files, ok := readFiles(file); ok {
-		used(file, r.lab.Now())
-		r.imageFiles, r.files = files, files
-		return nil
+// KnowFiles reads the files of an image that has just been made from its disk on this host, and keeps what it learns for the runs
+// on it: a guest under emulation would need minutes. A run does the same for an image of which nothing is known. It fails for a disk
+// that the host cannot read, which is the end of no image: its guest tells, then.
+func (l Lab) KnowFiles(ctx context.Context, of image.Image, sink progress.Sink) error {
+	step := func(kind progress.Kind, text string, elapsed time.Duration) {
+		sink.Emit(progress.Event{Kind: kind, Run: of.Name, Step: "files", Text: text, Elapsed: elapsed, At: l.Now()})
 	}
-	if r.lab.DiskFiles == nil {
-		return nil
-	}
-	unlock, err := lockKnown(ctx, file, func() { r.emit(progress.Note, "files", "another run is reading the image's files", 0) })
-	if err != nil {
+	began := l.Now()
+	step(progress.Start, "", 0)
+	var failure error
+	_, err := l.filesOf(ctx, of, func() { step(progress.Note, filesBusy, 0) }, func(scratch string) *probe.Files {
+		read, err := l.DiskFiles(ctx, of, scratch)
+		failure = err
+		return read
+	})
+	if err = errors.Join(err, failure); err != nil {
+		step(progress.Failed, err.Error(), l.Now().Sub(began))
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	files, ok := readFiles(file)
-	if !ok {
-		if files = r.readDisk(ctx, file); files == nil {
-			return context.Cause(ctx)
-		}
-		if err := keepFiles(file, files); err != nil {
-			return err
-		}
-	}
-	r.imageFiles, r.files = files, files
+	step(progress.Done, "", l.Now().Sub(began))
 	return nil
 }
 
+const filesBusy = "another run is reading the image's files"
+
+// knowFiles finds what is known of the files of the run's image before any guest of it was read. A disk that the host cannot read is no
+// fault.
+func (r *run) knowFiles(ctx context.Context) error {
+	busy := func() { r.emit(progress.Note, "files", filesBusy, 0) }
+	files, err := r.lab.filesOf(ctx, r.image, busy, func(scratch string) *probe.Files { return r.readDisk(ctx, scratch) })
+	if err != nil {
+		return err
+	}
+	if files != nil {
+		r.imageFiles, r.files = files, files
+	}
+	return context.Cause(ctx)
+}
+
+// filesOf finds what is known of the files of an image in the cache, or has it read, which may fail by returning nil: then
+// nothing is known. It calls busy when somebody else is reading.
+func (l Lab) filesOf(
+	ctx context.Context, of image.Image, busy func(), read func(scratch string) *probe.Files,
+) (files *probe.Files, err error) {
+	file := filepath.Join(FilesCache(l.CacheDir), of.Digest)
+	if files, ok := readFiles(file); ok {
+		used(file, l.Now())
+		return files, nil
+	}
+	if l.DiskFiles == nil {
+		return nil, nil
+	}
+	unlock, err := lockKnown(ctx, file, busy)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if files, ok := readFiles(file); ok {
+		return files, nil
+	}
+	scratch := file + halfWritten
+	files = read(scratch)
+	if err := removeIfThere(scratch); err != nil || files == nil {
+		return nil, err
+	}
+	return files, keepFiles(file, files)
+}
+
 // readDisk returns nil for a disk that cannot be read.
-func (r *run) readDisk(ctx context.Context, file string) *probe.Files {
-	var files *probe.Files
-	err := r.phase("files", "", func(p *phase) error {
+func (r *run) readDisk(ctx context.Context, scratch string) (files *probe.Files) {
+	_ = r.phase("files", "", func(p *phase) error {
 		ctx, cancel := context.WithTimeout(ctx, r.bounds.Stage) // large disks take minutes
 		defer cancel()
-		scratch := file + halfWritten
 		read, err := r.lab.DiskFiles(ctx, r.image, scratch)
-		err = errors.Join(err, removeIfThere(scratch))
 		if err != nil {
 			p.note("the image's files are read in the guest: %v", err)
 			return nil
@@ -67,9 +103,6 @@ func (r *run) readDisk(ctx context.Context, file string) *probe.Files {
 		files = read
 		return nil
 	})
-	if err != nil {
-		return nil
-	}
 	return files
 }
 

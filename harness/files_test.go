@@ -15,6 +15,7 @@ import (
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/probe/protocol"
+	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
@@ -91,6 +92,50 @@ func TestTheFilesOfAnImageAreReadOnceOnTheHost(t *testing.T) {
 		}
 	}
 	left, err := filepath.Glob(filepath.Join(harness.FilesCache(filepath.Join(l.dir, "cache")), "*.new"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestARunReadsNothingOfAnImageWhoseFilesAreKnownSinceItWasMade(t *testing.T) {
+	t.Parallel()
+	l := newWarmLab(t)
+	times := 0
+	l.diskFiles = func(context.Context, image.Image, string) (*probe.Files, error) {
+		times++
+		return filesOf(t, env), nil
+	}
+	for range 2 {
+		if err := l.knowFiles(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if result := l.run(scripted("openssl")); result.Outcome != verdict.Pass || times != 1 {
+		t.Errorf("%s, and the image was read %d times", result.Outcome, times)
+	}
+}
+
+// knowFiles does what whoever has made the lab's image does.
+func (l *lab) knowFiles() error {
+	made := l.lab()
+	of, release, err := made.Image(l.t.Context(), "debian-12-web")
+	if err != nil {
+		return err
+	}
+	return errors.Join(made.KnowFiles(l.t.Context(), of, progress.Discard{}), release())
+}
+
+func TestADiskThatCannotBeReadIsToldWhenItsImageIsMade(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	lvm := errors.New("the root is on LVM")
+	l.diskFiles = func(_ context.Context, _ image.Image, scratch string) (*probe.Files, error) {
+		return nil, errors.Join(lvm, os.WriteFile(scratch, []byte("half"), 0o600))
+	}
+	if err := l.knowFiles(); !errors.Is(err, lvm) {
+		t.Errorf("it says %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(harness.FilesCache(l.lab().CacheDir), "*[^k]")) // all but locks
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}

@@ -91,7 +91,20 @@ func (e *environment) buildOn(ctx context.Context, builder *image.Builder, m man
 		return image.Image{}, err
 	}
 	defer func() { err = errors.Join(err, closeHost()) }()
-	return builder.Build(ctx, m, rebuild)
+	if built, err = builder.Build(ctx, m, rebuild); err == nil {
+		e.knowFiles(ctx, built, builder.Sink)
+	}
+	return built, err
+}
+
+// knowFiles reads the files of a new image while somebody waits for it anyway. The image is as good without.
+func (e *environment) knowFiles(ctx context.Context, of image.Image, sink progress.Sink) {
+	lab := harness.Lab{DiskFiles: diskFiles, CacheDir: e.Dirs.Cache, Now: time.Now}
+	if err := lab.KnowFiles(ctx, of, sink); err != nil {
+		sink.Emit(progress.Event{
+			Kind: progress.Note, Run: of.Name, Step: "files", At: time.Now(), Text: "the image is there; its files are read by the first run on it",
+		})
+	}
 }
 
 // prepareBuilder gives a builder the host and somebody who watches, until the returned function is called.

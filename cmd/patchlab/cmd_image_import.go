@@ -85,7 +85,10 @@ func (e *environment) importOn(ctx context.Context, builder *image.Builder, orde
 		return image.Image{}, err
 	}
 	defer func() { err = errors.Join(err, closeHost()) }()
-	return builder.Import(ctx, order)
+	if imported, err = builder.Import(ctx, order); err == nil {
+		e.knowFiles(ctx, imported, builder.Sink)
+	}
+	return imported, err
 }
 
 var userForm = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
