@@ -297,7 +297,9 @@ func (r *run) keep(c *clone) error {
 			return err
 		}
 	}
-	record := rundir.KeptGuest{Address: c.address, HostKey: r.image.HostKey, User: r.image.Access.Login()}
+	record := rundir.KeptGuest{
+		Address: c.address, HostKey: r.image.HostKey, User: r.image.Access.Login(), AuthorizedKey: c.access.AuthorizedKey,
+	}
 	if err := r.dir.WriteKept(record); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,7 @@ type lab struct {
 	mu      sync.Mutex
 	servers map[string]*server // by domain name
 	saved   sync.Map           // indexes in the memory of saved guests, by their paths
+	keys    atomic.Int32       // how many were made to log in with
 
 	// What happens to the guest, for a test to arrange.
 	onApply    map[string]func(*server) // by increment
@@ -147,8 +149,11 @@ func (l *lab) lab() harness.Lab {
 				MemoryMiB: 256, VCPUs: 1, Release: "bookworm", MAC: "52:54:00:00:00:01",
 			}, func() error { l.hold(-1); return nil }, nil
 		},
-		NewAccess: func(image.Access, []byte) (harness.Access, error) {
-			return harness.Access{AuthorizedKey: "ssh-ed25519 AAAA", PrivateKey: []byte("a key"), Dialer: l.dialer}, nil
+		NewAccess: func(_ image.Access, privateKey []byte) (harness.Access, error) {
+			if privateKey == nil {
+				privateKey = fmt.Appendf(nil, "AAAA%d", l.keys.Add(1))
+			}
+			return harness.Access{AuthorizedKey: "ssh-ed25519 " + string(privateKey), PrivateKey: privateKey, Dialer: l.dialer}, nil
 		},
 		Agent:    func(caller hypervisor.AgentCaller, _ io.Writer) guest.Dialer { return agentDialer{l, caller} },
 		Mirror:   func(context.Context) (mirror.Mirror, error) { return mirror.Mirror{}, mirror.ErrNone },
@@ -351,6 +356,9 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 		return ""
 	}))
 	s.put("file", "/usr/bin/env", "type", "file", "sha256", "e", "package", "coreutils:amd64")
+	if key, ok := spec.Credentials["ssh.authorized_keys.root"]; ok {
+		s.writeKeys(key)
+	}
 	s.guest.OnMatch(subcommand("facts"), s.document)
 	s.guest.OnPrefix("umask 077; rm -f /run/patchlab/files-", s.takeIndex)
 	s.guest.OnMatch(subcommand("settle"), s.reply(func() string {

@@ -117,7 +117,8 @@ func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fac
 		c.fresh = false
 		err = r.rememberFiles(read)
 	}
-	return read.Facts, errors.Join(err, r.writeFacts(name, read.Facts))
+	facts := WithoutOwnKey(read.Facts, c.access.AuthorizedKey)
+	return facts, errors.Join(err, r.writeFacts(name, facts))
 }
 
 // writeFacts keeps a set as evidence, each fact on a line of its own: there are tens of thousands, for grep and diff rather than for

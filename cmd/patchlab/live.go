@@ -20,6 +20,7 @@ import (
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/sshclient"
 )
 
@@ -110,10 +111,15 @@ func (e *environment) keptNow(ctx context.Context, dir string) (read snapshot, e
 	if known.Len() == 0 {
 		e.progress("reading every file of the guest, of which this takes a minute under emulation")
 	}
+	record, err := rundir.ReadKept(dir)
+	if err != nil {
+		return snapshot{}, err
+	}
 	reading, err := probe.Facts(ctx, conn, conn, known)
 	if err != nil {
 		return snapshot{}, err
 	}
+	reading.Facts = harness.WithoutOwnKey(reading.Facts, record.AuthorizedKey)
 	read = taken(filepath.Base(dir), phaseNow, reading.Document)
 	read.dir = dir
 	return read, nil

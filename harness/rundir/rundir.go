@@ -61,6 +61,8 @@ type KeptGuest struct {
 	Address string `json:"address"`
 	HostKey string `json:"host_key"`
 	User    string `json:"user"` // who logs in; one that is not root becomes root through sudo
+	// AuthorizedKey is what the guest was handed for it, a line of authorized_keys.
+	AuthorizedKey string `json:"authorized_key,omitempty"`
 }
 
 // ErrLocked is returned when a live run holds the lock.
