@@ -142,35 +142,6 @@ func (r *run) truth() *report.Truth {
 	if want == nil {
 		return nil
 	}
-	t := &report.Truth{
-		Outcome: verdict.Outcome(want.Outcome), Findings: want.Findings, Increments: want.Increments,
-		Phase: want.Phase, BootStage: want.BootStage,
-	}
-	miss := func(format string, arguments ...any) {
-		t.Mismatch = append(t.Mismatch, fmt.Sprintf(format, arguments...))
-	}
-	if r.result.Outcome != t.Outcome {
-		miss("outcome is %s, not %s", r.result.Outcome, t.Outcome)
-	}
-	for _, id := range want.Findings {
-		if !slices.ContainsFunc(r.result.Findings, func(f verdict.Finding) bool { return f.ID == id }) {
-			miss("%s was not found", id)
-		}
-	}
-	if len(want.Increments) > 0 && !slices.Equal(slices.Sorted(slices.Values(want.Increments)),
-		slices.Sorted(slices.Values(r.result.Guilty))) {
-		miss("guilty are %v, not %v", r.result.Guilty, want.Increments)
-	}
-	if want.Phase != "" && !slices.ContainsFunc(r.result.Findings, func(f verdict.Finding) bool {
-		return f.Blamed() && f.Phase == want.Phase
-	}) {
-		miss("no finding was seen at phase %s", want.Phase)
-	}
-	if want.BootStage != "" && !slices.ContainsFunc(r.result.Boots, func(b report.Boot) bool {
-		return b.Stage == want.BootStage
-	}) {
-		miss("no boot ended in stage %s", want.BootStage)
-	}
-	t.Holds = len(t.Mismatch) == 0
-	return t
+	t := report.NewTruth(*want).Check(r.result)
+	return &t
 }

@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/patchlab/patchlab/harness/bench"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/progress"
+	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/scenarios"
 )
@@ -142,20 +142,11 @@ func (b parallelBench) side(ctx context.Context, jobs int) (round bench.Round, b
 	if err != nil {
 		return round, busy, err
 	}
-	ends := make([]ended, len(b.scenarios))
-	round.Runs = make([]float64, len(b.scenarios))
-	var group errgroup.Group
-	group.SetLimit(jobs)
-	for i, s := range b.scenarios {
-		group.Go(func() error {
-			began := time.Now()
-			result, err := b.runner(ctx, runRequest{Scenario: s, Sink: b.sink})
-			ends[i] = ended{result, err, true}
-			round.Runs[i] = time.Since(began).Seconds()
-			return nil
-		})
+	ends, telling := start(ctx, b.scenarios, jobs, func(s scenario.Scenario) (report.Result, error) {
+		return b.runner(ctx, runRequest{Scenario: s, Sink: b.sink})
+	})
+	for range telling {
 	}
-	_ = group.Wait() // nobody returns an error
 	if round.Use, err = meter.Read(); err != nil {
 		return round, busy, err
 	}
@@ -167,6 +158,7 @@ func (b parallelBench) side(ctx context.Context, jobs int) (round bench.Round, b
 			return round, busy, end.err
 		}
 		round.Results = append(round.Results, end.result)
+		round.Runs = append(round.Runs, end.took.Seconds())
 	}
 	return round, busy, nil
 }

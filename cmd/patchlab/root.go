@@ -63,6 +63,7 @@ func subcommands(env *environment) []*cobra.Command {
 		newDoctorCommand(env),
 		newImageCommand(env),
 		newRunCommand(env),
+		newZooCommand(env),
 		newGCCommand(env),
 		newFactsCommand(env),
 		newDiffCommand(env),

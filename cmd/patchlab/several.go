@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,6 +34,7 @@ type ended struct {
 	result report.Result
 	err    error
 	ran    bool // false for one that was stopped before it began
+	took   time.Duration
 }
 
 // inTurn runs one scenario after the other and tells of each as it ends. It returns the exit codes.
@@ -42,7 +44,7 @@ func inTurn(ctx context.Context, env *environment, runner runner, loaded []scena
 		sink, endOfProgress := env.sink()
 		result, err := runner(ctx, runRequest{Scenario: s, Keep: options.keep, Cold: options.cold, Sink: sink})
 		endOfProgress()
-		codes = append(codes, tell(ctx, env, s, ended{result, err, true}, options, len(loaded) > 1))
+		codes = append(codes, tell(ctx, env, s, ended{result: result, err: err, ran: true}, options, len(loaded) > 1))
 		if ctx.Err() != nil {
 			break
 		}
@@ -57,25 +59,10 @@ func atOnce(
 ) []int {
 	soon := env.Output == "json" && !isTerminal(env.Stdout) // a view that is drawn over it would garble it
 	sink, endOfProgress := env.sink()
-	outcomes := make([]ended, len(loaded))
 	codes := make([]int, len(loaded))
-	telling := make(chan int, len(loaded))
-	var group errgroup.Group
-	group.SetLimit(jobs)
-	go func() {
-		defer close(telling)
-		for i, s := range loaded {
-			group.Go(func() error {
-				if ctx.Err() == nil {
-					result, err := runner(ctx, runRequest{Scenario: s, Keep: options.keep, Cold: options.cold, Sink: sink})
-					outcomes[i] = ended{result, err, true}
-					telling <- i
-				}
-				return nil
-			})
-		}
-		_ = group.Wait() // nobody returns an error
-	}()
+	outcomes, telling := start(ctx, loaded, jobs, func(s scenario.Scenario) (report.Result, error) {
+		return runner(ctx, runRequest{Scenario: s, Keep: options.keep, Cold: options.cold, Sink: sink})
+	})
 	for i := range telling {
 		if soon {
 			codes[i] = tell(ctx, env, loaded[i], outcomes[i], options, true)
@@ -88,4 +75,31 @@ func atOnce(
 		}
 	}
 	return codes
+}
+
+// start runs scenarios, so many at a time. The channel tells which has ended, and is closed when all have; what came of it is in the
+// list from then on. When ctx has ended, no more are begun.
+func start(
+	ctx context.Context, loaded []scenario.Scenario, jobs int, run func(scenario.Scenario) (report.Result, error),
+) ([]ended, <-chan int) {
+	outcomes := make([]ended, len(loaded))
+	telling := make(chan int, len(loaded))
+	var group errgroup.Group
+	group.SetLimit(jobs)
+	go func() {
+		defer close(telling)
+		for i, s := range loaded {
+			group.Go(func() error {
+				if ctx.Err() == nil {
+					began := time.Now()
+					result, err := run(s)
+					outcomes[i] = ended{result, err, true, time.Since(began)}
+					telling <- i
+				}
+				return nil
+			})
+		}
+		_ = group.Wait() // nobody returns an error
+	}()
+	return outcomes, telling
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/patchlab/patchlab/harness/report"
-	"github.com/patchlab/patchlab/scenarios"
 )
 
 // warmCases names zoo cases to take, separated by blanks or commas, in place of all.
@@ -38,7 +37,7 @@ func TestTheZooSaysTheSameWarmAndCold(t *testing.T) {
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
-	for _, name := range zooCases(t) {
+	for _, name := range askedCases(t) {
 		t.Run(name, func(t *testing.T) {
 			warm := runCase(t, program, "warm", name)
 			cold := runCase(t, program, "cold", name, "--cold")
@@ -52,22 +51,16 @@ func TestTheZooSaysTheSameWarmAndCold(t *testing.T) {
 	}
 }
 
-// zooCases returns the cases that are asked for: an unknown one is a mistake, and no case at all is none.
-func zooCases(t *testing.T) []string {
+// askedCases returns the cases that are asked for: an unknown one is a mistake, and no case at all is none.
+func askedCases(t *testing.T) []string {
 	t.Helper()
-	var all []string
-	for _, name := range scenarios.Names() {
-		if strings.HasPrefix(name, "zoo/") {
-			all = append(all, name)
-		}
-	}
+	all := zooCases()
 	asked := strings.FieldsFunc(os.Getenv(warmCases), func(r rune) bool { return r == ' ' || r == ',' })
 	if len(asked) == 0 {
 		return all
 	}
 	for i, name := range asked {
-		asked[i] = "zoo/" + strings.TrimPrefix(name, "zoo/")
-		if !slices.Contains(all, asked[i]) {
+		if asked[i] = strings.TrimPrefix(name, zooDir); !slices.Contains(all, asked[i]) {
 			t.Fatalf("%s: no case %s (have %s)", warmCases, name, strings.Join(all, ", "))
 		}
 	}
@@ -78,7 +71,7 @@ func zooCases(t *testing.T) []string {
 func runCase(t *testing.T, program, start, name string, flags ...string) answer {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	command := exec.CommandContext(t.Context(), program, append([]string{"run", "--output", "json", name}, flags...)...)
+	command := exec.CommandContext(t.Context(), program, append([]string{"run", "--output", "json", scenarioOfCase(name)}, flags...)...)
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := command.Run()
 	t.Logf("%s, %s:\n%s", name, start, stderr.String())

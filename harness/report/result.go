@@ -104,17 +104,6 @@ type SuiteRun struct {
 	Skipped int    `json:"skipped"`
 }
 
-// Truth compares the outcome with what the scenario says it must be.
-type Truth struct {
-	Outcome    verdict.Outcome `json:"outcome"`
-	Findings   []string        `json:"findings,omitempty"`
-	Increments []string        `json:"increments,omitempty"`
-	Phase      string          `json:"phase,omitempty"`
-	BootStage  string          `json:"boot_stage,omitempty"`
-	Holds      bool            `json:"holds"`
-	Mismatch   []string        `json:"mismatch,omitempty"`
-}
-
 // Phase is one step of the run.
 type Phase struct {
 	Name      string  `json:"name"`
