@@ -42,11 +42,20 @@ type Domain interface {
 	// Address returns the host:port on this host at which the guest's port 22 answers. It needs a started domain, and stays
 	// the same until the domain is off.
 	Address(ctx context.Context) (string, error)
-	// Destroy pulls the plug. It returns nil if the domain is off already.
+	// Destroy pulls the plug, but lets the hypervisor's process put its files in order: see [PowerCutter]. It returns nil if the
+	// domain is off already.
 	Destroy(ctx context.Context) error
 	// Undefine removes the domain, its EFI variables, its checkpoints, and its overlay disk if it has a backing image. It destroys a
 	// running domain first, and returns nil if all is gone already.
 	Undefine(ctx context.Context) error
+}
+
+// PowerCutter is a domain whose power can be cut as nobody would on purpose.
+type PowerCutter interface {
+	// CutPower kills the hypervisor's process of a running domain, without a word to it or to its guest: what the guest had flushed to
+	// its disk is there at the next start, and what only the guest or the process knew of is gone. The domain is off when it
+	// returns, and the next start boots. It fails if the domain is not running: then it was not this power cut that ended it.
+	CutPower(ctx context.Context) error
 }
 
 // Screenshotter is a domain that can show its screen.

@@ -60,6 +60,7 @@ func Run(t *testing.T, bench Bench) {
 		{"a handle from lookup undefines as well as the first", undefinesThroughLookup},
 		{"an address needs a running domain", addressNeedsPower},
 		{"a killed domain is off, not an error", survivesKill},
+		{"a power cut ends a running domain, and the next start boots", cutsPower},
 		{"a disk without backing stays", keepsOwnDisk},
 		{"the backing image is never written", keepsBacking},
 		{"EFI variables are the domain's own and last as long as it", ownsVariables},

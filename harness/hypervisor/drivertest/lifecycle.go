@@ -146,6 +146,35 @@ func survivesKill(f fixture) {
 	f.wantGone(t, spec)
 }
 
+func cutsPower(f fixture) {
+	t := f.t
+	spec := f.spec()
+	domain := f.define(t, spec)
+	cutter, ok := domain.(hypervisor.PowerCutter)
+	if !ok {
+		return // an optional power
+	}
+	if err := cutter.CutPower(t.Context()); err == nil {
+		t.Error("the power of a domain that is off was cut")
+	}
+	for boots := 1; boots <= 2; boots++ {
+		if err := domain.Start(t.Context()); err != nil {
+			t.Fatalf("starting: %v", err)
+		}
+		f.wantConsole(t, spec, boots)
+		if err := cutter.CutPower(t.Context()); err != nil {
+			t.Fatalf("cutting the power: %v", err)
+		}
+		wantState(t, domain, hypervisor.StateCrashed, hypervisor.StateOff)
+		if address, err := domain.Address(t.Context()); err == nil {
+			t.Errorf("a domain without power has the address %s", address)
+		}
+	}
+	if !exists(t, spec.Disk.Path) {
+		t.Error("the power cut removed the overlay")
+	}
+}
+
 func keepsOwnDisk(f fixture) {
 	t := f.t
 	spec := f.spec()

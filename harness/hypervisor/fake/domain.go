@@ -163,6 +163,25 @@ func (d *domain) Destroy(ctx context.Context) error {
 	return nil
 }
 
+// CutPower turns the domain off as a kill does.
+func (d *domain) CutPower(ctx context.Context) error {
+	if err := d.begin(ctx, CutPower); err != nil {
+		return err
+	}
+	m := d.machine
+	if m.state != hypervisor.StateRunning {
+		defer d.driver.mu.Unlock()
+		return fmt.Errorf("cutting the power of %s: it is %s", m.spec.Name, m.state)
+	}
+	off := m.turnOff(hypervisor.StateCrashed)
+	d.driver.mu.Unlock()
+	d.driver.wentOff(m, off)
+	if d.driver.OnCut != nil {
+		d.driver.OnCut(m.spec)
+	}
+	return nil
+}
+
 // Undefine turns the domain off and forgets it, and removes its files.
 func (d *domain) Undefine(ctx context.Context) error {
 	err := d.begin(ctx, Undefine)

@@ -21,6 +21,7 @@ import (
 var (
 	_ hypervisor.Driver        = (*Driver)(nil)
 	_ hypervisor.Domain        = (*domain)(nil)
+	_ hypervisor.PowerCutter   = (*domain)(nil)
 	_ hypervisor.Screenshotter = (*domain)(nil)
 	_ hypervisor.ScreenReader  = (*domain)(nil)
 	_ hypervisor.AgentCaller   = (*domain)(nil)
@@ -42,6 +43,7 @@ const (
 	State       Op = "state"
 	Address     Op = "address"
 	Destroy     Op = "destroy"
+	CutPower    Op = "cut the power of"
 	Undefine    Op = "undefine"
 	Screenshot  Op = "screenshot"
 	ScreenText  Op = "read the screen of"
@@ -59,8 +61,11 @@ type Driver struct {
 	// OnStart is called when a domain has been turned on, with a Resume in the spec if it goes on now. Its error makes Start fail,
 	// and the domain is off again.
 	OnStart func(spec hypervisor.DomainSpec) error
-	// OnDestroy is called when a domain that was on has gone off: by Destroy, by Undefine or by [Driver.Kill].
+	// OnDestroy is called when a domain that was on has gone off: by Destroy, by CutPower, by Undefine or by
+	// [Driver.Kill].
 	OnDestroy func(spec hypervisor.DomainSpec)
+	// OnCut is called after OnDestroy when it was CutPower that turned the domain off.
+	OnCut func(spec hypervisor.DomainSpec)
 	// OnAgent is the guest's agent: it answers commands while the domain is on. Without it, no agent answers.
 	OnAgent func(ctx context.Context, spec hypervisor.DomainSpec, command []byte) ([]byte, error)
 

@@ -23,6 +23,7 @@ import (
 var (
 	_ hypervisor.Driver        = (*Driver)(nil)
 	_ hypervisor.Domain        = (*domain)(nil)
+	_ hypervisor.PowerCutter   = (*domain)(nil)
 	_ hypervisor.Screenshotter = (*domain)(nil)
 	_ hypervisor.AgentCaller   = (*domain)(nil)
 )
