@@ -104,7 +104,7 @@ func (h *hearing) decide(d drift.Drift) ruling {
 	if reason, ok := h.allowance(d); ok {
 		return ruling{class: drift.Allowed, reason: reason}
 	}
-	if h.volatile.Explains(d) {
+	if h.unpatchedAt(h.Mode).volatile.Explains(d) {
 		return volatile("seen without the patch as well")
 	}
 	return h.rule(d)

@@ -20,9 +20,11 @@ import (
 // Case is what a judge knows before the first increment.
 type Case struct {
 	Baseline fact.Set
-	// Samples are further sets of the same unpatched guest before any reboot; Control is the set after an unpatched reboot.
+	// Samples are further sets of the same unpatched guest before any reboot; Control is the set after an unpatched reboot, and
+	// Controls those after other ways to reboot it, by their names: what the guest does after a power cut excuses nothing else.
 	Samples    []fact.Set
 	Control    fact.Set
+	Controls   map[string]fact.Set
 	Allowances []scenario.Allowance
 	Restart    scenario.Restart // the policy: without restarts a stale process is a fault of the plan
 	Now        time.Time        // decides whether an allowance has expired
@@ -33,6 +35,7 @@ type Boundary struct {
 	Phase     string // apply, settle, reboot
 	Increment string // "" after the last one
 	Rebooted  bool
+	Mode      string // how it was rebooted
 	// RestartsPending says that stale processes are still to be restarted, or that a reboot is still to come.
 	RestartsPending bool
 	Facts           fact.Set
@@ -40,9 +43,9 @@ type Boundary struct {
 
 // Judge accumulates a verdict over the boundaries of a run, in their order.
 type Judge struct {
-	base     Case
-	volatile drift.Volatility
-	oldRot   map[subject]bool
+	base      Case
+	unpatched unpatched            // what is known of the guest without the patch
+	after     map[string]unpatched // and of what it does after some ways to reboot
 
 	moved     map[string]string // package -> increment that moved it
 	put       map[string]string // file -> increment that put it there by its own files:
@@ -55,33 +58,72 @@ type Judge struct {
 	last     []drift.Drift
 }
 
+// unpatched is what the guest was seen to do without the patch.
+type unpatched struct {
+	volatile drift.Volatility
+	oldRot   map[subject]bool
+}
+
+// unpatchedAt is what the guest does without the patch after the same kind of reboot.
+func (j *Judge) unpatchedAt(mode string) unpatched {
+	if known, isOther := j.after[mode]; isOther {
+		return known
+	}
+	return j.unpatched
+}
+
 // subject is one statement about one fact: the identity of a finding.
 type subject struct {
 	id  string
 	key fact.Key
 }
 
-// New prepares a judge, and learns from the control what is broken without any patch.
+// New prepares a judge, and learns from the controls what is broken without any patch.
 func New(c Case) *Judge {
 	j := &Judge{
-		base: c, oldRot: map[subject]bool{}, moved: map[string]string{}, put: map[string]string{},
+		base: c, after: map[string]unpatched{}, moved: map[string]string{}, put: map[string]string{},
 		restarted: map[string]bool{}, matched: map[int]bool{}, added: map[subject]bool{},
 	}
-	j.volatile = drift.Learn(append([]fact.Set{c.Baseline}, c.Samples...)...)
-	for _, f := range j.rot() {
-		j.oldRot[subject{f.ID, f.Subject}] = true
-		j.findings = append(j.findings, asOldRot(f))
+	samples := append([]fact.Set{c.Baseline}, c.Samples...)
+	j.unpatched = unpatched{drift.Learn(samples...), map[subject]bool{}}
+	rot := j.failedBefore()
+	if c.Control.Len() > 0 {
+		samples = append(samples, c.Control)
+		rot = append(j.rot(c.Control), rot...)
 	}
-	j.volatile = drift.Learn(append([]fact.Set{c.Baseline, c.Control}, c.Samples...)...)
+	j.unpatched.volatile = drift.Learn(samples...)
+	j.remember(j.unpatched, rot, "")
+	for _, mode := range slices.Sorted(maps.Keys(c.Controls)) {
+		own := unpatched{j.unpatched.volatile, maps.Clone(j.unpatched.oldRot)}
+		rot := j.rot(c.Controls[mode])
+		own.volatile = drift.Learn(append(slices.Clone(samples), c.Controls[mode])...)
+		j.remember(own, rot, mode)
+		j.after[mode] = own
+	}
 	return j
 }
 
-// rot judges the control as if it were a patched guest, and adds the units that had failed before it.
-func (j *Judge) rot() []verdict.Finding {
-	var found []verdict.Finding
-	if j.base.Control.Len() > 0 {
-		_, found = j.classify(Boundary{Phase: "control", Rebooted: true, Facts: j.base.Control})
+// remember tells what is broken without the patch, once.
+func (j *Judge) remember(known unpatched, rot []verdict.Finding, mode string) {
+	for _, f := range rot {
+		if known.oldRot[subject{f.ID, f.Subject}] {
+			continue
+		}
+		known.oldRot[subject{f.ID, f.Subject}] = true
+		f.Mode = mode
+		j.findings = append(j.findings, asOldRot(f))
 	}
+}
+
+// rot judges a control as if it were a patched guest.
+func (j *Judge) rot(control fact.Set) []verdict.Finding {
+	_, found := j.classify(Boundary{Phase: "control", Rebooted: true, Facts: control})
+	return slices.DeleteFunc(found, func(f verdict.Finding) bool { return f.Severity == verdict.Info })
+}
+
+// failedBefore tells the units that had failed before any reboot.
+func (j *Judge) failedBefore() []verdict.Finding {
+	var found []verdict.Finding
 	for _, unit := range j.base.Baseline.OfKind(fact.KindUnit) {
 		if unit.Attribute("active") == "failed" {
 			found = append(found, verdict.Finding{
@@ -90,12 +132,16 @@ func (j *Judge) rot() []verdict.Finding {
 			})
 		}
 	}
-	return slices.DeleteFunc(found, func(f verdict.Finding) bool { return f.Severity == verdict.Info })
+	return found
 }
 
 // asOldRot turns a finding about the unpatched guest into the one that says so.
 func asOldRot(f verdict.Finding) verdict.Finding {
-	f.Cause = "the unpatched guest shows it as well (" + f.ID + "): the patch is not to blame"
+	shows := "the unpatched guest shows it as well ("
+	if f.Mode != "" {
+		shows = "the unpatched guest shows it after a " + f.Mode + " as well ("
+	}
+	f.Cause = shows + f.ID + "): the patch is not to blame"
 	f.ID, f.Severity, f.OldRot = "PL108", verdict.Warning, true
 	if entry, known := verdict.Lookup(f.ID); known {
 		f.Remedy = entry.Remedy // what mends the fault depends on who made it: an administrator, long ago
@@ -157,13 +203,13 @@ func (j *Judge) dropHealed(found []verdict.Finding, increment string) {
 }
 
 func (j *Judge) add(f verdict.Finding, b Boundary) {
-	if j.oldRot[subject{f.ID, f.Subject}] {
+	if j.unpatchedAt(b.Mode).oldRot[subject{f.ID, f.Subject}] {
 		return
 	}
 	if slices.ContainsFunc(j.findings, func(o verdict.Finding) bool { return o.ID == f.ID && o.Subject == f.Subject }) {
 		return
 	}
-	f.Phase, f.Increment = b.Phase, cmp.Or(b.Increment, j.guilty(f))
+	f.Phase, f.Mode, f.Increment = b.Phase, b.Mode, cmp.Or(b.Increment, j.guilty(f))
 	j.findings = append(j.findings, f)
 }
 

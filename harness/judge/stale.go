@@ -83,7 +83,7 @@ func (h *hearing) staleOf(unit string) []drift.Drift {
 			h.staleSubject(owner) != h.staleSubject(unit) {
 			continue
 		}
-		if _, allowed := h.allowance(d); !allowed && !h.volatile.Explains(d) {
+		if _, allowed := h.allowance(d); !allowed && !h.unpatchedAt(h.Mode).volatile.Explains(d) {
 			all = append(all, d)
 		}
 	}

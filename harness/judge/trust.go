@@ -55,7 +55,7 @@ func (h *hearing) trustDrifts() []drift.Drift {
 		if _, put := h.put[key.Name]; put {
 			continue
 		}
-		if _, allowed := h.allowance(d); !allowed && !h.volatile.Explains(d) {
+		if _, allowed := h.allowance(d); !allowed && !h.unpatchedAt(h.Mode).volatile.Explains(d) {
 			all = append(all, d)
 		}
 	}

@@ -309,6 +309,11 @@ func boots() []Entry {
 			"Emergency mode asks for a root password, and the account is locked: nobody can get in.",
 			"Set a root password and keep it safe, or prepare a rescue medium.",
 		},
+		{
+			"PL714", Error, "stays down after a panic",
+			"The kernel waits for ever after a panic, or does not start anew: the machine is out of service until somebody resets it.",
+			"Set kernel.panic to some seconds in /etc/sysctl.d (kernel.panic = 30), and see that a boot takes it.",
+		},
 	}
 }
 

@@ -35,8 +35,9 @@ const (
 type Finding struct {
 	ID        string     `json:"id"` // PLnnn, see [Catalogue]
 	Severity  Severity   `json:"severity"`
-	Title     string     `json:"title"` // one sentence for this case, with the subject's name
-	Phase     string     `json:"phase"` // the phase after which it was seen first
+	Title     string     `json:"title"`          // one sentence for this case, with the subject's name
+	Phase     string     `json:"phase"`          // the phase after which it was seen first
+	Mode      string     `json:"mode,omitempty"` // of the reboot after which it was seen
 	Increment string     `json:"increment,omitempty"`
 	Package   string     `json:"package,omitempty"`
 	Subject   fact.Key   `json:"subject"`

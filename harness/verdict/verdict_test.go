@@ -89,9 +89,11 @@ func TestSortPrintsTheSameBytesForTheSameFindings(t *testing.T) {
 func TestCatalogueIsCompleteAndUnique(t *testing.T) {
 	t.Parallel()
 	var want []string
-	for hundred, last := range []int{1: 9, 2: 6, 3: 8, 4: 5, 5: 5, 6: 3, 7: 12, 8: 4, 9: 6} {
+	for hundred, last := range []int{1: 9, 2: 6, 3: 8, 4: 5, 5: 5, 6: 3, 7: 14, 8: 4, 9: 6} {
 		for n := 1; n <= last; n++ {
-			want = append(want, fmt.Sprintf("PL%d%02d", hundred, n))
+			if id := fmt.Sprintf("PL%d%02d", hundred, n); id != "PL713" { // spoken for
+				want = append(want, id)
+			}
 		}
 	}
 	var got []string
