@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/patchlab/patchlab/harness/boot"
 	"github.com/patchlab/patchlab/harness/probe"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/scenario"
 )
 
 // baselineKey covers all that goes into a guest's behaviour, and into how it is read.
@@ -39,10 +39,14 @@ func (r *run) baseline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.know(ctx, filepath.Join(BaselineCache(r.lab.CacheDir), key)); err != nil {
+	file := filepath.Join(BaselineCache(r.lab.CacheDir), key)
+	if err := r.know(ctx, file); err != nil {
 		return err
 	}
-	return errors.Join(r.writeFacts("baseline", r.known.Baseline), r.writeFacts("control", r.known.Control))
+	if err := errors.Join(r.writeFacts("baseline", r.known.Baseline), r.writeFacts("control", r.known.Control)); err != nil {
+		return err
+	}
+	return r.knowControls(ctx, file)
 }
 
 // know reads the file, or learns what it is to hold. Of several runs that need the same, one learns and the others wait.
@@ -82,7 +86,7 @@ func (r *run) learn(ctx context.Context, file string) error {
 		if err := r.phase("baseline", "", func(p *phase) error { return r.learnBaseline(ctx, c, p) }); err != nil {
 			return r.unbootable(err, c)
 		}
-		return r.phase("control", "", func(p *phase) error { return r.learnControl(ctx, c, p) })
+		return r.bootPhase("control", scenario.RebootClean, func(p *phase) error { return r.learnControl(ctx, c, p) })
 	})
 	if err != nil {
 		return err
@@ -104,22 +108,12 @@ func (r *run) learnBaseline(ctx context.Context, c *clone, p *phase) (err error)
 	return err
 }
 
-func (r *run) learnControl(ctx context.Context, c *clone, p *phase) (err error) {
-	r.known.BootSeconds, err = p.step("boot", func() error {
-		c.mark = boot.Mark(c.console)
-		followed, f := c.follow(ctx, boot.Watch{})
-		err := c.restart(followed, r.bounds.Shutdown+r.bounds.Boot)
-		if err == nil {
-			f.answered()
-			_, err = c.settle(followed)
-		}
-		r.known.Stages = f.stop()
-		return r.unbootable(whyOver(followed, err), c)
-	})
+func (r *run) learnControl(ctx context.Context, c *clone, p *phase) error {
+	learned, err := r.rebootUnpatched(ctx, c, p, scenario.RebootClean)
 	if err != nil {
 		return err
 	}
-	r.known.Schema = baselineSchema
+	r.known.Schema, r.known.BootSeconds, r.known.Stages = baselineSchema, learned.BootSeconds, learned.Stages
 	r.known.Control, err = r.capture(ctx, c, p, "control")
 	return err
 }

@@ -383,9 +383,19 @@ func (c *clone) restart(ctx context.Context, bound time.Duration) error {
 		return fmt.Errorf("asking the guest to reboot: %w", result.Err(command))
 	}
 	asked := err == nil
-	c.rest()
-	_ = c.conn.Close() // it dies with the boot
-	c.conn = nil
+	c.hangUp() // the connection dies with the boot
+	return c.awaitBoot(ctx, bound, before, func(ctx context.Context) error {
+		if asked {
+			return nil
+		}
+		_, err := c.conn.Run(ctx, command) // one that is on its way down already may refuse
+		asked = err == nil
+		return err
+	})
+}
+
+// awaitBoot waits until another boot answers than the one before. As long as that still does, again, if set, is called.
+func (c *clone) awaitBoot(ctx context.Context, bound time.Duration, before string, again func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, &noAnswerError{bound: bound})
 	defer cancel()
 	return wait.Until(ctx, "the next boot", time.Second, func(ctx context.Context) (bool, error) {
@@ -396,9 +406,8 @@ func (c *clone) restart(ctx context.Context, bound time.Duration) error {
 		if err == nil && id != before {
 			return true, nil
 		}
-		if err == nil && !asked {
-			_, err = c.conn.Run(ctx, command) // one that is on its way down already may refuse
-			asked = err == nil
+		if err == nil && again != nil {
+			err = again(ctx)
 		}
 		_ = c.conn.Close() // the old boot still answers
 		c.conn = nil

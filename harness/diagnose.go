@@ -67,7 +67,7 @@ func (r *run) readScreen(ctx context.Context, c *clone, seen boot.Seen) ([]verdi
 
 // bootFinding says of a boot that did not come to its end what its console showed.
 func bootFinding(seen boot.Seen, mode string) verdict.Finding {
-	f := verdict.Finding{Severity: verdict.Error, Phase: "reboot", Subject: fact.Key{Kind: "boot", Name: mode}, Cause: seen.Cause}
+	f := verdict.Finding{Severity: verdict.Error, Phase: "reboot", Mode: mode, Subject: fact.Key{Kind: "boot", Name: mode}, Cause: seen.Cause}
 	switch {
 	case seen.State == boot.Looped:
 		f.ID, f.Title = "PL708", fmt.Sprintf("the guest starts again and again: it comes to stage %s, and then starts anew", seen.Stage)

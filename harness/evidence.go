@@ -22,7 +22,7 @@ const mostDiffs = 500
 
 // witness remembers where the proof of a finding lies.
 type witness struct {
-	facts map[string]string             // "PHASE INCREMENT" and PHASE -> file of the facts
+	facts map[string]string             // "PHASE INCREMENT", "PHASE MODE" and PHASE -> file of the facts
 	diffs map[fact.Key]verdict.Evidence // changed file -> its diff
 }
 
@@ -35,6 +35,7 @@ func (r *run) judgeAt(ctx context.Context, c *clone, b judge.Boundary, capture s
 	}
 	file := filepath.Join(rundir.Facts, capture+".json")
 	r.witness.facts[b.Phase+" "+b.Increment] = file
+	r.witness.facts[b.Phase+" "+b.Mode] = file
 	r.witness.facts[b.Phase] = file
 	for _, d := range r.judge.At(b) {
 		if err := r.writeDiff(d); err != nil {
@@ -110,11 +111,14 @@ func safeName(path string) string {
 func (r *run) prove(findings []verdict.Finding) {
 	for i, f := range findings {
 		file, known := r.witness.facts[f.Phase+" "+f.Increment]
+		if f.Mode != "" {
+			file, known = r.witness.facts[f.Phase+" "+f.Mode]
+		}
 		if !known {
 			file, known = r.witness.facts[f.Phase]
 		}
 		if f.OldRot && !known {
-			file, known = filepath.Join(rundir.Facts, "control.json"), true
+			file, known = filepath.Join(rundir.Facts, strings.TrimSuffix("control-"+f.Mode, "-")+".json"), true
 		}
 		if !known || len(f.Evidence) > 0 {
 			continue

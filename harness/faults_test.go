@@ -147,6 +147,15 @@ func localFaults() []localFault {
 		{"there is no room for an overlay", refuses(fake.Define, "no space left on device"), verdict.Testbed, "no space left on device"},
 		{"there is no memory for a guest", refuses(fake.Start, "cannot allocate memory"), verdict.Testbed, "cannot allocate memory"},
 		{"no port is free for a guest", refuses(fake.Address, "address already in use"), verdict.Testbed, "address already in use"},
+		{"the power cannot be cut", refuses(fake.CutPower, "no such command"), verdict.Testbed, "no such command"},
+		{"the power does not come back after it was cut", func(b *blow) {
+			b.onGuest(&b.lab.power.onCut, "run")
+			b.strike = func() { b.lab.driver.FailNext(fake.Start, errors.New("cannot allocate memory")) }
+		}, verdict.Testbed, "giving the clone its power back"},
+		{"the host loses what the guest had flushed before a power cut", func(b *blow) {
+			b.onGuest(&b.lab.power.onCut, "run")
+			b.strike = func() { b.lab.power.syncedIs = report.Lost }
+		}, verdict.Testbed, "the lab lost what the guest had flushed"},
 		{"a clone cannot be removed", refuses(fake.Undefine, "device or resource busy"), verdict.Testbed, "removing the clone"},
 		{"libvirtd hiccups", func(b *blow) {
 			b.onEvent(progress.Note, "apply bad", "staged")
@@ -258,7 +267,7 @@ func (b *blow) removeOfRun(name string) {
 
 // obstruct puts a directory where a file is to be written.
 func (b *blow) obstruct(name string) {
-	if err := os.Mkdir(filepath.Join(b.runDir(), name), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(b.runDir(), name), 0o755); err != nil {
 		b.lab.t.Error(err)
 	}
 }
@@ -334,20 +343,22 @@ func TestADamagedBaselineIsLearnedAgain(t *testing.T) {
 				lab := newLab(t)
 				lab.run(harmless(lab))
 				locks, err := filepath.Glob(filepath.Join(harness.BaselineCache(filepath.Join(lab.dir, "cache")), "*.lock"))
-				if err != nil || len(locks) != 1 {
-					t.Fatalf("baselines %v, %v", locks, err)
+				if err != nil || len(locks) != 2 {
+					t.Fatalf("baselines and controls %v, %v", locks, err)
 				}
-				file := strings.TrimSuffix(locks[0], ".lock")
-				content, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(file, damage(content), 0o644); err != nil {
-					t.Fatal(err)
+				for _, lock := range locks {
+					file := strings.TrimSuffix(lock, ".lock")
+					content, err := os.ReadFile(file)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := os.WriteFile(file, damage(content), 0o644); err != nil {
+						t.Fatal(err)
+					}
 				}
 				result := lab.run(harmless(lab))
 				requireNobodyBlamed(t, result, nil)
-				if got := phases(result); !strings.Contains(got, "baseline:done") {
+				if got := phases(result); !strings.Contains(got, "baseline:done") || strings.Count(got, "control:done") != 2 {
 					t.Errorf("the damaged baseline was believed: %s", got)
 				}
 			})

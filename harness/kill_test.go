@@ -134,6 +134,23 @@ func moments() []struct {
 		{"reboot", begins("reboot")},
 		{"reboot: the guest is off", func(b *blow) { b.onGuest(&b.lab.onReboot, "run") }},
 		{"reboot: over", func(b *blow) { b.onEvent(progress.Done, "reboot", "") }},
+		{"control power cut", begins("control power-cut")},
+		{"control power cut: the power is off", func(b *blow) { b.onGuest(&b.lab.power.onCut, "control-power-cut") }},
+		{"control power cut: teardown", func(b *blow) { b.onDestroy("control-power-cut") }},
+		{"power cut", begins("reboot power-cut")},
+		{"power cut: the canary is written", func(b *blow) { b.onGuest(&b.lab.power.onLay, "run") }},
+		{"power cut: the power is off", func(b *blow) { b.onGuest(&b.lab.power.onCut, "run") }},
+		{"power cut: the guest boots", func(b *blow) {
+			before := b.lab.bootsAgain
+			b.lab.bootsAgain = func(s *server) bool {
+				if strings.HasSuffix(s.spec.Name, "-run") && s.cuts > 0 {
+					b.strike()
+				}
+				return before(s)
+			}
+		}},
+		{"power cut: the canary is read", func(b *blow) { b.onEvent(progress.Note, "reboot power-cut", "power cut: ") }},
+		{"power cut: over", func(b *blow) { b.onEvent(progress.Done, "reboot power-cut", "") }},
 		{"teardown", func(b *blow) { b.onDestroy("run") }},
 	}
 }
@@ -148,7 +165,7 @@ func regressing(l *lab) scenario.Scenario {
 		s.set("nginx.service", "enabled", "disabled")
 	}
 	l.onRestart = func(s *server) { s.drop(stale) }
-	return withGiven(scripted("bad"))
+	return rebooting(withGiven(scripted("bad")), scenario.RebootClean, scenario.RebootPowerCut)
 }
 
 func requireTheKnownVerdict(t *testing.T, result report.Result) {

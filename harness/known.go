@@ -39,18 +39,6 @@ type known struct {
 	Reach reach `json:"reach"`
 }
 
-// bootPatience is how many times longer than the control boot a boot may take before it counts as hung, and
-// leastBootPatience the least that is granted, for a busy host.
-const (
-	bootPatience      = 4
-	leastBootPatience = 2 * time.Minute
-)
-
-// bootBound is the patience with a boot of the patched guest.
-func (k known) bootBound() time.Duration {
-	return max(leastBootPatience, time.Duration(bootPatience*k.BootSeconds*float64(time.Second)))
-}
-
 // readKnown reads a file of the cache: the digest of the rest in the first line, then JSON. A damaged one is no fault, for what it
 // held is learned again; but it must not be believed: a fact that was changed on this host's disk would be blamed on a patch.
 func readKnown(file string) (known, bool) {

@@ -66,13 +66,14 @@ type lab struct {
 	output     string             // of every increment
 	neverUp    bool
 	noHost     error
-	dialFault  error                                                            // of every attempt to reach a guest
-	held       int                                                              // images that nobody released
-	given      bool                                                             // the given state was made
-	keysLeft   bool                                                             // a guest was turned off before it was cleared up
-	stays      bool                                                             // a login does not end
-	neverBack  bool                                                             // no revert undoes anything
-	warm       bool                                                             // clones go on from a template, as they do unless somebody says otherwise
+	dialFault  error // of every attempt to reach a guest
+	held       int   // images that nobody released
+	given      bool  // the given state was made
+	keysLeft   bool  // a guest was turned off before it was cleared up
+	stays      bool  // a login does not end
+	neverBack  bool  // no revert undoes anything
+	warm       bool  // clones go on from a template, as they do unless somebody says otherwise
+	power      power
 	diskFiles  func(context.Context, image.Image, string) (*probe.Files, error) // nil: nobody reads them on the host
 }
 
@@ -93,12 +94,8 @@ func newLabIn(t *testing.T, dir string) *lab {
 	if l.driver, err = fake.Open(filepath.Join(dir, "domains.json")); err != nil {
 		t.Fatal(err)
 	}
-	l.driver.OnStart = func(spec hypervisor.DomainSpec) error {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.servers[spec.Name] = newServer(l, spec)
-		return nil
-	}
+	l.driver.OnStart = l.start
+	l.driver.OnCut = l.cut
 	l.driver.OnCheckpoint = func(spec hypervisor.DomainSpec, name string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -325,6 +322,8 @@ type server struct {
 	// How the guest can be reached, for a test to spoil. The zero values are a guest that is well.
 	agent    bool   // it has one that answers
 	deaf     bool   // the probe that waited in it has gone
+	cut      bool   // its power was
+	cuts     int    // how often
 	lockedUp bool   // no boot lets anybody in over ssh
 	sshFails error  // what connecting gives instead
 	greeting string // of its own port 22; "" is "greets"
@@ -370,6 +369,7 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	}))
 	s.guest.OnMatch(subcommand("job"), s.job)
 	s.scriptRound()
+	s.scriptPower()
 	s.scriptReach()
 	l.onUp(s)
 	if l.neverUp {

@@ -166,7 +166,7 @@ func (r *run) tellLockout(c *clone, p *phase, l lockout, now reach, evidence ver
 	}
 	r.lockedOut = true
 	f := verdict.Finding{
-		ID: "PL205", Severity: verdict.Error, Phase: p.kind, Increment: cmp.Or(p.increment, r.onlyIncrement()),
+		ID: "PL205", Severity: verdict.Error, Phase: p.kind, Mode: string(p.mode), Increment: cmp.Or(p.increment, r.onlyIncrement()),
 		Subject: fact.Key{Kind: fact.KindPort, Name: "tcp/22"},
 		Title:   "the guest runs, but does not answer over ssh; what is known of it was read over the QEMU guest agent",
 		Cause:   l.reason, Evidence: []verdict.Evidence{evidence},

@@ -16,6 +16,7 @@ import (
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/scenario"
 )
 
 // phase is one step of a run while it is under way.
@@ -23,6 +24,7 @@ type phase struct {
 	run       *run
 	kind      string // apply, settle, reboot
 	increment string // "" where it is about none
+	mode      scenario.Reboot
 	name      string // both, as told
 	steps     map[string]float64
 	restarted []string // units
@@ -30,24 +32,35 @@ type phase struct {
 
 // phase times a step of the run and tells those who watch.
 func (r *run) phase(name, increment string, do func(*phase) error) error {
-	title := name
-	if increment != "" {
-		title += " " + increment
+	return r.pass(&phase{kind: name, increment: increment}, do)
+}
+
+// bootPhase is the phase of one way to reboot. All but the usual one are named.
+func (r *run) bootPhase(name string, mode scenario.Reboot, do func(*phase) error) error {
+	return r.pass(&phase{kind: name, mode: mode}, do)
+}
+
+func (r *run) pass(p *phase, do func(*phase) error) error {
+	p.run, p.name, p.steps = r, p.kind, map[string]float64{}
+	switch {
+	case p.increment != "":
+		p.name += " " + p.increment
+	case p.mode != "" && p.mode != scenario.RebootClean:
+		p.name += " " + string(p.mode)
 	}
 	started := r.lab.Now()
-	p := &phase{run: r, kind: name, increment: increment, name: title, steps: map[string]float64{}}
-	r.emit(progress.Start, title, "", 0)
+	r.emit(progress.Start, p.name, "", 0)
 	err := do(p)
 	elapsed := r.lab.Now().Sub(started)
 	entry := report.Phase{
-		Name: name, Increment: increment, Seconds: seconds(elapsed), Status: "done", Steps: p.steps, Restarted: p.restarted,
+		Name: p.kind, Increment: p.increment, Mode: string(p.mode), Seconds: seconds(elapsed), Status: "done", Steps: p.steps, Restarted: p.restarted,
 	}
 	switch {
 	case err != nil:
 		entry.Status = "failed"
-		r.emit(progress.Failed, title, err.Error(), elapsed)
+		r.emit(progress.Failed, p.name, err.Error(), elapsed)
 	default:
-		r.emit(progress.Done, title, "", elapsed)
+		r.emit(progress.Done, p.name, "", elapsed)
 	}
 	r.result.Phases = append(r.result.Phases, entry)
 	return err

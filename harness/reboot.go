@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/patchlab/patchlab/harness/boot"
 	"github.com/patchlab/patchlab/harness/fact"
@@ -16,33 +17,90 @@ import (
 
 // reboot boots the patched guest and judges what came back.
 func (r *run) reboot(ctx context.Context, c *clone, mode scenario.Reboot) error {
-	return r.phase("reboot", "", func(p *phase) error {
-		took, err := p.step("boot", func() error { return r.bootAgain(ctx, c, p) })
+	return r.bootPhase("reboot", mode, func(p *phase) error {
+		var canary *report.Canary
+		took, err := p.step("boot", func() (err error) {
+			canary, err = r.bootAgain(ctx, c, p, mode)
+			return err
+		})
 		if err != nil {
 			return r.diagnose(ctx, c, mode, took, err)
 		}
 		if r.facts, err = r.capture(ctx, c, p, "reboot-"+string(mode)); err != nil {
 			return err
 		}
-		r.booted(string(mode), took, c)
-		return r.judgeAt(ctx, c, judge.Boundary{Phase: "reboot", Rebooted: true, Facts: r.facts}, "reboot-"+string(mode))
+		r.booted(string(mode), took, c, canary)
+		b := judge.Boundary{Phase: "reboot", Rebooted: true, Mode: string(mode), Facts: r.facts}
+		return r.judgeAt(ctx, c, b, "reboot-"+string(mode))
 	})
 }
 
-// bootAgain boots the guest until it has settled, or its console shows that it does not come.
-func (r *run) bootAgain(ctx context.Context, c *clone, p *phase) error {
-	c.mark = boot.Mark(c.console)
-	followed, f := c.follow(ctx, boot.Watch{Control: r.known.Stages})
-	defer f.stop()
-	if err := r.comeBack(followed, c, p, f); err != nil {
-		return whyOver(followed, err)
-	}
-	return f.look() // it may have begun once more since it was last looked at
+// leaving is how a guest came out of the boot before.
+type leaving struct {
+	before string  // the id of that boot
+	canary *canary // of a power cut, else nil
+	panic  *verdict.Finding
 }
 
-func (r *run) comeBack(ctx context.Context, c *clone, p *phase, f *follower) error {
-	before := c.bootID
-	if err := c.restart(ctx, r.bounds.Shutdown+r.known.bootBound()); err != nil {
+// leave ends the boot that the clone is in, in every way but by asking it: then the request, and whether it was heard, are one thing with
+// the waiting for the next boot. c.mark is where the console of the next boot begins.
+func (r *run) leave(ctx context.Context, c *clone, p *phase, mode scenario.Reboot) (leaving, error) {
+	l := leaving{before: c.bootID}
+	var err error
+	switch mode {
+	case scenario.RebootPowerCut:
+		if l.canary, err = r.lay(ctx, c); err == nil {
+			err = c.cutPower(ctx)
+		}
+	case scenario.RebootPanic:
+		l.panic, err = r.crash(ctx, c, p)
+	default:
+		c.mark = boot.Mark(c.console)
+	}
+	return l, err
+}
+
+// nextBoot waits until the guest lets us in that has left the boot before.
+func (c *clone) nextBoot(ctx context.Context, mode scenario.Reboot, before string, bound time.Duration) error {
+	if mode == scenario.RebootClean {
+		return c.restart(ctx, bound)
+	}
+	return c.awaitBoot(ctx, bound, before, nil)
+}
+
+// bootAgain boots the guest until it has settled, or its console shows that it does not come.
+func (r *run) bootAgain(ctx context.Context, c *clone, p *phase, mode scenario.Reboot) (*report.Canary, error) {
+	left, err := r.leave(ctx, c, p, mode)
+	if err != nil {
+		return nil, err
+	}
+	if f := left.panic; f != nil {
+		if r.controlOf(mode).StaysDown {
+			f.Severity, f.OldRot = verdict.Warning, true
+		}
+		r.judge.Add(*f)
+	}
+	followed, f := c.follow(ctx, boot.Watch{Control: r.controlOf(mode).Stages, PowerOn: mode != scenario.RebootClean})
+	defer f.stop()
+	if err := r.comeBack(followed, c, p, f, mode, left.before); err != nil {
+		return nil, whyOver(followed, err)
+	}
+	if err := f.look(); err != nil { // it may have begun once more since it was last looked at
+		return nil, err
+	}
+	if left.canary == nil {
+		return nil, nil
+	}
+	var found *report.Canary
+	err = r.overCut(ctx, c, p, func() (err error) {
+		found, err = r.readCanary(ctx, c, p, left.canary)
+		return err
+	})
+	return found, err
+}
+
+func (r *run) comeBack(ctx context.Context, c *clone, p *phase, f *follower, mode scenario.Reboot, before string) error {
+	if err := c.nextBoot(ctx, mode, before, r.bounds.Shutdown+r.controlOf(mode).bootBound()); err != nil {
 		if err := r.goOutOfBand(ctx, c, p, before, err); err != nil {
 			return err
 		}
@@ -58,7 +116,7 @@ func (r *run) comeBack(ctx context.Context, c *clone, p *phase, f *follower) err
 	for _, job := range settled.Jobs {
 		p.note("%s hangs: its %s job does not end", job.Unit, job.Type)
 		r.judge.Add(withRemedy(verdict.Finding{
-			ID: "PL105", Severity: verdict.Error, Phase: "reboot",
+			ID: "PL105", Severity: verdict.Error, Phase: "reboot", Mode: string(mode),
 			Subject:  fact.Key{Kind: fact.KindUnit, Name: job.Unit},
 			Title:    fmt.Sprintf("%s hangs at boot: its %s job does not end", job.Unit, job.Type),
 			Evidence: []verdict.Evidence{{File: rundir.Console}},
@@ -68,11 +126,11 @@ func (r *run) comeBack(ctx context.Context, c *clone, p *phase, f *follower) err
 }
 
 // booted records a boot that settled, with the kernel that the facts taken in it name.
-func (r *run) booted(mode string, took float64, c *clone) {
+func (r *run) booted(mode string, took float64, c *clone, canary *report.Canary) {
 	entry := ""
 	if f, ok := r.facts.Get(fact.KindKernel, "running"); ok {
 		entry = f.Attribute("release")
 	}
 	r.bootIDs = append(r.bootIDs, c.bootID)
-	r.result.Boots = append(r.result.Boots, report.Boot{Mode: mode, Entry: entry, Stage: "ready", Seconds: took})
+	r.result.Boots = append(r.result.Boots, report.Boot{Mode: mode, Entry: entry, Stage: "ready", Seconds: took, Canary: canary})
 }

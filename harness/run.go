@@ -42,6 +42,7 @@ type run struct {
 	imageFiles *probe.Files
 	files      *probe.Files
 	known      known
+	controls   map[scenario.Reboot]control // of the ways to reboot beside the clean one
 	judge      *judge.Judge
 	facts      fact.Set // as last taken
 	served     *proxy.Proxy
@@ -127,7 +128,7 @@ func (r *run) test(ctx context.Context) (err error) {
 		return err
 	}
 	r.judge = judge.New(judge.Case{
-		Baseline: r.known.Baseline, Samples: []fact.Set{r.known.Second}, Control: r.known.Control,
+		Baseline: r.known.Baseline, Samples: []fact.Set{r.known.Second}, Control: r.known.Control, Controls: r.factsOfControls(),
 		Allowances: r.scenario.Allow, Restart: r.scenario.Restart, Now: r.lab.Now(),
 	})
 	r.facts = r.known.Baseline
@@ -226,9 +227,9 @@ func (r *run) prepare(ctx context.Context, c *clone) error {
 			return err
 		}
 		if c.warm {
-			r.booted("resume", c.times.settled, c)
+			r.booted("resume", c.times.settled, c, nil)
 		} else {
-			r.booted("start", p.steps["boot"], c)
+			r.booted("start", p.steps["boot"], c, nil)
 		}
 		if err := r.suitesBefore(ctx, c, p); err != nil {
 			return err

@@ -70,7 +70,7 @@ func (r *run) compare(ctx context.Context, c *clone, name, mode string) error {
 		if err != nil {
 			return err
 		}
-		r.judgeSpecs(answers, name, file)
+		r.judgeSpecs(answers, name, mode, file)
 		return nil
 	})
 }
@@ -111,7 +111,7 @@ func (r *run) suites(
 
 // judgeSpecs turns into findings what the facts alone did not tell: failed specs whose subjects have no finding, and
 // specs that are gone or skipped though they passed before.
-func (r *run) judgeSpecs(answers suite.Report, phase, file string) {
+func (r *run) judgeSpecs(answers suite.Report, phase, mode, file string) {
 	evidence := []verdict.Evidence{{File: rundir.Suites + "/" + file + ".log"}}
 	now := specs{}
 	for _, spec := range answers.Specs {
@@ -120,7 +120,7 @@ func (r *run) judgeSpecs(answers suite.Report, phase, file string) {
 			continue
 		}
 		r.tellOnce(withRemedy(verdict.Finding{
-			ID: "PL904", Severity: verdict.Error, Phase: phase, Increment: r.onlyIncrement(), Subject: specKey(spec.Name),
+			ID: "PL904", Severity: verdict.Error, Phase: phase, Mode: mode, Increment: r.onlyIncrement(), Subject: specKey(spec.Name),
 			Title: "fails after the patch: " + spec.Name, Cause: firstLine(spec.Message), Evidence: evidence,
 		}))
 	}
@@ -128,7 +128,7 @@ func (r *run) judgeSpecs(answers suite.Report, phase, file string) {
 		state, ran := now[name]
 		if before == suite.Passed && (!ran || state == suite.Skipped) {
 			r.tellOnce(withRemedy(verdict.Finding{
-				ID: "PL903", Severity: verdict.Error, Phase: phase, Subject: specKey(name),
+				ID: "PL903", Severity: verdict.Error, Phase: phase, Mode: mode, Subject: specKey(name),
 				Title: "passed before the patch and did not run after it: " + name, Evidence: evidence,
 			}))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -29,7 +30,8 @@ type candidate struct {
 // any more, also after an error.
 func loadAll(env *environment, options runOptions) (loaded []scenario.Scenario, remove func(), err error) {
 	var own builtIn
-	if err := errors.Join(options.check(), checkImage(env, options.candidate.image)); err != nil {
+	modes, err := rebootModes(options.reboot)
+	if err := errors.Join(err, options.check(), checkImage(env, options.candidate.image)); err != nil {
 		return nil, own.remove, err
 	}
 	if len(options.scenarios) == 0 {
@@ -51,7 +53,7 @@ func loadAll(env *environment, options runOptions) (loaded []scenario.Scenario, 
 	}
 	for i := range loaded {
 		if options.reboot != "" {
-			loaded[i].Reboot = rebootModes(options.reboot)
+			loaded[i].Reboot = modes
 		}
 		if options.candidate.image != "" {
 			loaded[i].Image = options.candidate.image
@@ -89,8 +91,6 @@ func (o runOptions) check() error {
 	c := o.candidate
 	named := len(c.upgrades) > 0 || c.pending != "" || c.suite != "" || c.mode != ""
 	switch {
-	case o.reboot != "" && o.reboot != "none" && o.reboot != "clean":
-		return fmt.Errorf("--reboot: unknown value %q (have clean, none)", o.reboot)
 	case len(o.scenarios) > 0 && named:
 		return errors.New("a scenario names its own candidate: leave out --upgrade, --pending, --suite, --mode")
 	case len(o.scenarios) > 0:
@@ -110,11 +110,26 @@ func (o runOptions) check() error {
 	return nil
 }
 
-func rebootModes(mode string) []scenario.Reboot {
-	if mode == "clean" {
-		return []scenario.Reboot{scenario.RebootClean}
+// noReboot is the value of --reboot that stands for none.
+const noReboot = "none"
+
+// rebootModes reads --reboot: ways to reboot, one after the other, or none.
+func rebootModes(list string) ([]scenario.Reboot, error) {
+	modes := []scenario.Reboot{}
+	if list == noReboot {
+		return modes, nil
 	}
-	return []scenario.Reboot{}
+	for word := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' || r == ' ' }) {
+		mode := scenario.Reboot(word)
+		switch {
+		case !slices.Contains(scenario.RebootModes(), word):
+			return nil, fmt.Errorf("--reboot: unknown value %q (have %s, %s)", word, strings.Join(scenario.RebootModes(), ", "), noReboot)
+		case slices.Contains(modes, mode):
+			return nil, fmt.Errorf("--reboot: %s is there twice", word)
+		}
+		modes = append(modes, mode)
+	}
+	return modes, nil
 }
 
 // scenario writes what the flags say as a scenario file, so that it is checked, and kept as evidence, like any other.

@@ -20,6 +20,7 @@ import (
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -129,6 +130,21 @@ func TestTheVerdictComesFirstOnStdoutAndProgressGoesToStderr(t *testing.T) {
 	}
 }
 
+func TestWaysToRebootAreAFlag(t *testing.T) {
+	t.Parallel()
+	for list, want := range map[string][]scenario.Reboot{
+		"none": {}, "clean,power-cut": {scenario.RebootClean, scenario.RebootPowerCut}, "panic": {scenario.RebootPanic},
+	} {
+		s := newSession(t, passing())
+		if code := s.run("run", "openssl-nginx", "--reboot", list); code != 0 {
+			t.Fatalf("exit code is %d: %s", code, s.stderr.String())
+		}
+		if diff := cmp.Diff(want, s.requests[0].Scenario.Reboot); diff != "" {
+			t.Errorf("--reboot %s (-want +got):\n%s", list, diff)
+		}
+	}
+}
+
 func TestFlagsBecomeAScenario(t *testing.T) {
 	t.Parallel()
 	s := newSession(t, passing())
@@ -186,6 +202,7 @@ func TestUsageErrorsStartNothing(t *testing.T) {
 		"scenario and flags":  {[]string{"run", "openssl-nginx", "--upgrade", "x"}, []string{"leave out --upgrade"}},
 		"upgrade and pending": {[]string{"run", "--image", "x", "--upgrade", "a", "--pending", "b"}, []string{"leave out --upgrade"}},
 		"an unknown reboot":   {[]string{"run", "openssl-nginx", "--reboot", "twice"}, []string{`unknown value "twice"`}},
+		"a reboot twice":      {[]string{"run", "openssl-nginx", "--reboot", "clean,clean"}, []string{"clean is there twice"}},
 		"a slip in an image":  {[]string{"run", "openssl-nginx", "--image", "debian-12-wbe"}, []string{`did you mean "debian-12-web"?`}},
 		"no package":          {[]string{"run", "--image", "debian-12-web", "--upgrade", ","}, []string{"names no package"}},
 		"no package's name":   {[]string{"run", "--image", "debian-12-web", "--upgrade", "A B"}, []string{"no package's name"}},

@@ -34,6 +34,7 @@ const runExample = `  patchlab run openssl-nginx
   patchlab run scenarios/openssl-nginx.yaml --output json --junit junit.xml
   patchlab run --image debian-12-web --upgrade openssl,libssl3 --upgrade nginx
   patchlab run openssl-nginx --image debian-12-efi
+  patchlab run openssl-nginx --reboot clean,power-cut
   patchlab run --image debian-12-web --pending security --reboot none --keep
   patchlab run kernel postgresql openssl-nginx --jobs auto --output json`
 
@@ -79,7 +80,7 @@ func newRunCommand(env *environment) *cobra.Command {
 	flags.StringVar(&options.candidate.pending, "pending", "", "install everything pending from a `SUITE`, such as security")
 	flags.StringVar(&options.candidate.suite, "suite", "", "`SUITE` that has the --upgrade (default: the image's security updates)")
 	flags.StringVar(&options.candidate.mode, "mode", "", "how far an upgrade may go: upgrade, with-new-pkgs, full-upgrade")
-	flags.StringVar(&options.reboot, "reboot", "", "reboot afterwards: clean or none (default: as the scenario says, else clean)")
+	flags.StringVar(&options.reboot, "reboot", "", "reboot afterwards: `MODE,...` of clean, power-cut, panic; or none (default: as the scenario says, else clean)")
 	flags.BoolVar(&options.keep, "keep", false, "leave the clone running in the end, for patchlab shell RUN; patchlab gc --kept ends it")
 	flags.BoolVar(&options.cold, "cold", false, "boot each clone, instead of letting it go on from a saved guest")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "check the scenario and say what would be done, without doing it")
@@ -87,7 +88,7 @@ func newRunCommand(env *environment) *cobra.Command {
 	flags.StringVar(&options.jobs, "jobs", "1", "how many scenarios to run at once: `N`, or auto for as many as this host has processors and memory for")
 	completeImage(env, cmd)
 	complete(cmd, "jobs", autoJobs)
-	complete(cmd, "reboot", "clean", "none")
+	complete(cmd, "reboot", append(scenario.RebootModes(), noReboot)...)
 	complete(cmd, "mode", "upgrade", "with-new-pkgs", "full-upgrade")
 	return cmd
 }

@@ -50,10 +50,17 @@ func steps(s scenario.Scenario) []string {
 	case scenario.RestartNone:
 	}
 	for _, mode := range s.Reboot {
-		all = append(all, "reboot ("+string(mode)+") and prove it")
+		all = append(all, rebootActs[mode])
 	}
 	return append(all, fmt.Sprintf("compare with the baseline, with the suites %s and %d expectations",
 		strings.Join(s.Suites, ", "), len(s.Expect)))
+}
+
+// rebootActs say what is done for each way to reboot.
+var rebootActs = map[scenario.Reboot]string{
+	scenario.RebootClean:    "reboot (clean) and prove it",
+	scenario.RebootPowerCut: "cut the power, give it back, and prove that what was flushed to the disk survived (power-cut)",
+	scenario.RebootPanic:    "have the kernel panic, and see whether the machine comes back by itself (panic)",
 }
 
 // acts lists what one increment does, in its order.

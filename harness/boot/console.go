@@ -27,6 +27,35 @@ func Witnessed(console string, mark int64) bool {
 	return err == nil && info.Size() >= mark
 }
 
+// Fallen tells whether a kernel has panicked since mark, and where on the console its last words end. As long as it speaks, it may be
+// told a place before their end.
+func Fallen(console string, mark int64) (after int64, fell bool) {
+	content, err := readFrom(console, mark)
+	if err != nil {
+		return 0, false
+	}
+	place := max(mark, Mark(console)-int64(len(content)))
+	for line := range bytes.Lines(content) {
+		place += int64(len(line))
+		isKernels := kernelTime.Match(bytes.TrimSpace(line))
+		switch {
+		case bytes.Contains(line, []byte("Kernel panic - not syncing")):
+			after, fell = place, true
+		case fell && isKernels && !bytes.Contains(line, []byte("Linux version ")):
+			after = place
+		case fell && len(bytes.TrimSpace(line)) > 0:
+			return after, true
+		}
+	}
+	return after, fell
+}
+
+// Begun tells whether a machine has started since mark, where another one of its boots was over.
+func Begun(console string, mark int64) bool {
+	content, err := readFrom(console, mark)
+	return err == nil && Classify(content).begun
+}
+
 // Read tells how far the boot came whose lines begin at mark.
 func Read(console string, mark int64) Seen {
 	content, err := readFrom(console, mark)

@@ -56,12 +56,27 @@ type Lock struct {
 
 // Boot is one requested boot.
 type Boot struct {
-	Mode    string  `json:"mode"`  // start, control, clean
+	Mode    string  `json:"mode"`  // start, resume, clean, power-cut, panic
 	Entry   string  `json:"entry"` // the kernel release that ran
 	Stage   string  `json:"stage"` // ready when it settled, else where it ended
 	Seconds float64 `json:"seconds"`
 	Cause   string  `json:"cause,omitempty"`
+	Canary  *Canary `json:"canary,omitempty"` // of the power cut before it
 }
+
+// Canary tells what a power cut was like: what became of a file that had been flushed to the disk before it, and of one that was
+// written just before it.
+type Canary struct {
+	Synced   string `json:"synced,omitempty"`   // kept, or lost
+	Unsynced string `json:"unsynced,omitempty"` // lost, or kept
+	Why      string `json:"why,omitempty"`      // it is not as it should be, or nobody knows
+}
+
+// What becomes of a file.
+const (
+	Kept = "kept"
+	Lost = "lost"
+)
 
 // PackageChange is one package that the candidate moved.
 type PackageChange struct {
@@ -108,6 +123,7 @@ type SuiteRun struct {
 type Phase struct {
 	Name      string  `json:"name"`
 	Increment string  `json:"increment,omitempty"`
+	Mode      string  `json:"mode,omitempty"` // of a reboot
 	Seconds   float64 `json:"seconds"`
 	Status    string  `json:"status"` // done, failed, skipped, cached
 	// Steps splits the seconds: boot (waiting for the guest), capture (reading facts), suites, ...

@@ -123,6 +123,9 @@ func details(f verdict.Finding) []detail {
 		}
 	}
 	where := f.Phase
+	if f.Mode != "" {
+		where += " (" + f.Mode + ")"
+	}
 	if f.Increment != "" {
 		where += ", increment " + f.Increment
 	}
@@ -191,8 +194,11 @@ func (s *summary) restarts(advice Advice) {
 func (s *summary) boots(boots []Boot) {
 	s.section("Boots", len(boots))
 	for _, b := range boots {
-		text := fmt.Sprintf("%-8s %6.1f s  %-10s %s  %s", b.Mode, b.Seconds, b.Stage, b.Entry, b.Cause)
+		text := fmt.Sprintf("%-9s %6.1f s  %-10s %s  %s", b.Mode, b.Seconds, b.Stage, b.Entry, b.Cause)
 		s.line("  %s", printable.Line(text, maxText))
+		if c := b.Canary; c != nil {
+			s.paragraph("            ", "            ", cmp.Or(c.Why, "what was flushed before the cut is there, what was written just before it is gone"))
+		}
 	}
 }
 
@@ -203,6 +209,9 @@ func (s *summary) suites(suites []SuiteRun) {
 	}
 }
 
+// usualReboot is the way to reboot that need not be named.
+const usualReboot = "clean"
+
 func (s *summary) phases(phases []Phase) {
 	s.section("Phases", len(phases))
 	total := 0.0
@@ -210,6 +219,9 @@ func (s *summary) phases(phases []Phase) {
 		name := p.Name
 		if p.Increment != "" {
 			name += " " + p.Increment
+		}
+		if p.Mode != "" && p.Mode != usualReboot {
+			name += " " + p.Mode
 		}
 		var steps []string
 		for step, seconds := range p.Steps {

@@ -34,6 +34,7 @@ const (
 	Packages   = "packages"    // directory: INCREMENT/FILE, the packages that were built of sources
 	Journal    = "journal"     // directory: PHASE.log, the guest's journal where something was found
 	OutOfBand  = "out-of-band" // directory: PHASE.log, what the agent told of a guest that ssh does not reach
+	PowerCut   = "power-cut"   // directory: PHASE.log, what a power cut kept and lost
 	Diffs      = "diffs"       // directory: text diffs of changed files
 	// HandPackages is a directory, INCREMENT/FILE: packages that a bench installs by hand, while it does. They are no evidence.
 	HandPackages = "by-hand-packages"
@@ -89,7 +90,7 @@ func Create(parent string, now time.Time) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{Facts, Suites, Apply, Diffs, Journal, OutOfBand} {
+	for _, sub := range []string{Facts, Suites, Apply, Diffs, Journal, OutOfBand, PowerCut} {
 		if err := os.Mkdir(dir.File(sub), 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("making the run directory: %w", err), dir.Close())
 		}

@@ -106,6 +106,11 @@ const (
 	RebootPanic    Reboot = "panic"
 )
 
+// RebootModes returns the ways to reboot.
+func RebootModes() []string {
+	return []string{string(RebootClean), string(RebootPowerCut), string(RebootPanic)}
+}
+
 // Conffiles says how dpkg's question about an edited configuration file is answered.
 type Conffiles string
 

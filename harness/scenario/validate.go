@@ -137,13 +137,10 @@ func (v validator) increments(increments []Increment) {
 func (v validator) reboots(modes []Reboot) {
 	for i, mode := range modes {
 		at := fmt.Sprintf("reboot[%d]", i)
-		switch mode {
-		case RebootClean:
-		case RebootPowerCut, RebootPanic:
-			v.doc.Problemf(at, "%s %s", mode, unsupported)
-		default:
-			v.oneOf(at, string(mode), string(RebootClean), string(RebootPowerCut), string(RebootPanic))
+		if slices.Index(modes, mode) < i {
+			v.doc.Problemf(at, "%q is there twice", mode)
 		}
+		v.oneOf(at, string(mode), RebootModes()...)
 	}
 }
 
