@@ -37,6 +37,7 @@ func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment)
 		if r.facts, err = r.capture(ctx, c, p, "apply-"+increment.Name); err != nil {
 			return err
 		}
+		r.noteBootChange(increment.Name, previous)
 		if err := r.judgeAt(ctx, c, judge.Boundary{
 			Phase: "apply", Increment: increment.Name, RestartsPending: true, Facts: r.facts,
 		}, "apply-"+increment.Name); err != nil {

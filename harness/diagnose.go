@@ -18,27 +18,10 @@ import (
 // diagnose tells a boot that failed because of the patch from one that the lab spoiled. The patch is blamed only while
 // the domain still runs, the guest's console is there as a witness, and the guest, unpatched, was seen to boot.
 func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, took float64, cause error) error {
-	over, isOver := errors.AsType[*bootOverError](cause)
-	_, isSilent := errors.AsType[*noAnswerError](cause)
-	if !isOver && !isSilent || ctx.Err() != nil {
-		return cause
+	seen, evidence, err := r.seenDead(ctx, c, cause)
+	if err != nil {
+		return err
 	}
-	ask, cancel := context.WithTimeout(ctx, r.bounds.Driver)
-	defer cancel()
-	if state, err := c.domain.State(ask); err != nil || state != hypervisor.StateRunning {
-		return errors.Join(cause, err)
-	}
-	if !boot.Witnessed(c.console, c.mark) {
-		return fmt.Errorf("the guest's console was lost on this host, so nobody can tell why the guest is silent: %w", cause)
-	}
-	c.screenshot(ask, r.dir)
-	var seen boot.Seen
-	if isOver {
-		seen = over.seen
-	} else if seen = boot.Read(c.console, c.mark); seen.State == boot.UnderWay && seen.Stage != boot.Ready {
-		seen.State = boot.Hung // it had the whole patience
-	}
-	evidence, seen := r.readScreen(ask, c, seen)
 	f := bootFinding(seen, string(mode))
 	f.Increment, f.Evidence = r.onlyIncrement(), evidence
 	r.end.BootFailed = f.ID != "PL205"
@@ -47,6 +30,31 @@ func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, took
 		Mode: string(mode), Stage: string(seen.Stage), Seconds: took, Cause: seen.Cause,
 	})
 	return nil
+}
+
+// seenDead returns what is known of a boot that did not come to its end, if that is the guest's doing: else an error.
+func (r *run) seenDead(ctx context.Context, c *clone, cause error) (seen boot.Seen, evidence []verdict.Evidence, err error) {
+	over, isOver := errors.AsType[*bootOverError](cause)
+	_, isSilent := errors.AsType[*noAnswerError](cause)
+	if !isOver && !isSilent || ctx.Err() != nil {
+		return seen, nil, cause
+	}
+	ask, cancel := context.WithTimeout(ctx, r.bounds.Driver)
+	defer cancel()
+	if state, err := c.domain.State(ask); err != nil || state != hypervisor.StateRunning {
+		return seen, nil, errors.Join(cause, err)
+	}
+	if !boot.Witnessed(c.console, c.mark) {
+		return seen, nil, fmt.Errorf("the guest's console was lost on this host, so nobody can tell why the guest is silent: %w", cause)
+	}
+	c.screenshot(ask, r.dir)
+	if isOver {
+		seen = over.seen
+	} else if seen = boot.Read(c.console, c.mark); seen.State == boot.UnderWay && seen.Stage != boot.Ready {
+		seen.State = boot.Hung // it had the whole patience
+	}
+	evidence, seen = r.readScreen(ask, c, seen)
+	return seen, evidence, nil
 }
 
 // readScreen asks the guest's screen where the console says no more than that it stands still, and returns the evidence.

@@ -439,6 +439,9 @@ func TestEveryFaultIsListed(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(damages())) {
 		rows = append(rows, row{name, "pass: it is learned again", "TestADamagedBaselineIsLearnedAgain"})
 	}
+	for _, name := range slices.Sorted(maps.Keys(fallbackFaults())) {
+		rows = append(rows, row{name, "pass: the fallback is not proven", "TestAFaultOfTheLabWhileTheFallbackBootsChangesNoVerdict"})
+	}
 	rows = append(rows,
 		row{"the run directory cannot be made", "testbed", "TestARunDirectoryThatCannotBeMadeIsTheLabsFault"},
 		row{"several first runs of one image at once", "pass: one learns the baseline, the others wait", "TestOfRunsAtOnceOneLearnsTheBaseline"},

@@ -317,6 +317,9 @@ type server struct {
 	rebooted bool
 	patched  bool
 	cleared  bool                              // of what must not be in an image
+	menu     string                            // its boot loader's configuration
+	next     string                            // what its boot loader was told to start next
+	entry    string                            // what it was told for this boot
 	kept     map[string]map[fact.Key]fact.Fact // by checkpoint
 
 	// How the guest can be reached, for a test to spoil. The zero values are a guest that is well.
@@ -371,6 +374,7 @@ func newServer(l *lab, spec hypervisor.DomainSpec) *server {
 	s.scriptRound()
 	s.scriptPower()
 	s.scriptReach()
+	s.scriptMenu()
 	l.onUp(s)
 	if l.neverUp {
 		s.guest.Down()
@@ -389,6 +393,17 @@ func (s *server) scriptRound() {
 		}
 		return guest.Result{}
 	})
+}
+
+// scriptMenu lets the guest's boot loader be asked, and told what to start next.
+func (s *server) scriptMenu() {
+	s.guest.OnPrefix("cat /boot/grub/grub.cfg", s.reply(func() string { return s.menu }))
+	s.guest.OnPrefix("if command -v grub-reboot", func(_ context.Context, c guest.Command) guest.Result {
+		_, s.next, _ = strings.Cut(c.Line, "grub2-reboot '")
+		s.next, _, _ = strings.Cut(s.next, "'")
+		return guest.Result{}
+	})
+	s.guest.On("uname -r", s.reply(func() string { return s.get("running", "release") + "\n" }))
 }
 
 // keep remembers what the guest is.
@@ -448,6 +463,7 @@ func (s *server) reboot() string {
 	s.mu.Lock()
 	clear(s.indexes)
 	s.rebooted = true
+	s.entry, s.next = s.next, ""
 	s.mu.Unlock()
 	s.guest.Down()
 	s.lab.onReboot(s)

@@ -55,6 +55,7 @@ type run struct {
 	locked     []string                     // what was staged, with digests
 	lockedOut  bool                         // that ssh does not answer has been told
 	restarts   int                          // jobs that restarted something
+	bootMoved  []string                     // increments that have touched kernels or the boot loader
 	noWayBack  bool                         // that no checkpoint can be taken has been told
 	labFault   error                        // that ends the run once the facts at hand are judged
 	built      map[string]map[string]string // packages made of sources: increment -> entry -> file
@@ -217,6 +218,7 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 			return err
 		}
 	}
+	r.proveFallback(ctx, c)
 	return nil
 }
 

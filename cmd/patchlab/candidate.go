@@ -55,6 +55,9 @@ func loadAll(env *environment, options runOptions) (loaded []scenario.Scenario, 
 		if options.reboot != "" {
 			loaded[i].Reboot = modes
 		}
+		if !options.rescue {
+			loaded[i].Rescue = scenario.RescueNever
+		}
 		if options.candidate.image != "" {
 			loaded[i].Image = options.candidate.image
 		}

@@ -45,6 +45,7 @@ type runOptions struct {
 	reboot    string
 	keep      bool
 	cold      bool
+	rescue    bool
 	dryRun    bool
 	junit     string
 	jobs      string
@@ -81,6 +82,7 @@ func newRunCommand(env *environment) *cobra.Command {
 	flags.StringVar(&options.candidate.suite, "suite", "", "`SUITE` that has the --upgrade (default: the image's security updates)")
 	flags.StringVar(&options.candidate.mode, "mode", "", "how far an upgrade may go: upgrade, with-new-pkgs, full-upgrade")
 	flags.StringVar(&options.reboot, "reboot", "", "reboot afterwards: `MODE,...` of clean, power-cut, panic; or none (default: as the scenario says, else clean)")
+	flags.BoolVar(&options.rescue, "rescue", true, "prove the fallback after a kernel's update, and the way out of a boot that fails")
 	flags.BoolVar(&options.keep, "keep", false, "leave the clone running in the end, for patchlab shell RUN; patchlab gc --kept ends it")
 	flags.BoolVar(&options.cold, "cold", false, "boot each clone, instead of letting it go on from a saved guest")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "check the scenario and say what would be done, without doing it")

@@ -63,6 +63,7 @@ func findings() []any {
 func enumerations() map[string][]any {
 	return map[string][]any{
 		"Scenario.restart":   texts(scenario.RestartAdvised, scenario.RestartNone, scenario.RestartAll),
+		"Scenario.rescue":    texts(scenario.RescueAuto, scenario.RescueNever),
 		"Scenario.reboot":    texts(scenario.RebootClean, scenario.RebootPowerCut, scenario.RebootPanic),
 		"Scenario.conffiles": texts(scenario.ConffilesKeep, scenario.ConffilesReplace, scenario.ConffilesAsk),
 		"APT.mode":           texts("upgrade", "with-new-pkgs", "full-upgrade"),

@@ -34,17 +34,35 @@ func places(entries []*Entry, above Place) []Place {
 func (m *Menu) Kernel(release string) (Place, bool) {
 	for _, place := range m.Places() {
 		entry := place.Entry()
-		if path.Base(entry.Linux) == "vmlinuz-"+release && !entry.recovers() {
+		if release != "" && entry.Release() == release && !entry.recovers() {
 			return place, true
 		}
 	}
 	return nil, false
 }
 
+// Release is that of the entry's kernel, "" if its file is not named after one.
+func (e *Entry) Release() string {
+	release, _ := strings.CutPrefix(path.Base(e.Linux), "vmlinuz-")
+	if release == path.Base(e.Linux) {
+		return ""
+	}
+	return release
+}
+
 // recovers tells whether the entry starts a system for one user, as those do that update-grub calls recovery mode.
 func (e *Entry) recovers() bool {
 	arguments := strings.Fields(e.Arguments)
 	return slices.Contains(arguments, "single") || slices.Contains(arguments, "recovery")
+}
+
+// Title is the place as the menu shows it.
+func (p Place) Title() string {
+	var titles []string
+	for _, step := range p {
+		titles = append(titles, step.Entry.Title)
+	}
+	return strings.Join(titles, " > ")
 }
 
 // Entry is what is started from the place.

@@ -39,6 +39,8 @@ type Boundary struct {
 	// RestartsPending says that stale processes are still to be restarted, or that a reboot is still to come.
 	RestartsPending bool
 	Facts           fact.Set
+	// Fallback is the release of the kernel that was started on purpose, instead of the default; "" where none was.
+	Fallback string
 }
 
 // Judge accumulates a verdict over the boundaries of a run, in their order.
@@ -189,6 +191,16 @@ func (j *Judge) At(b Boundary) []drift.Drift {
 	}
 	j.previous, j.last = b, drifts
 	return drifts
+}
+
+// Beyond judges the facts of a boot that was only tried, and returns the errors that no boundary has shown. It remembers nothing of
+// them.
+func (j *Judge) Beyond(b Boundary) []verdict.Finding {
+	_, found := j.classify(b)
+	return slices.DeleteFunc(found, func(f verdict.Finding) bool {
+		known := slices.ContainsFunc(j.findings, func(o verdict.Finding) bool { return o.ID == f.ID && o.Subject == f.Subject })
+		return known || j.unpatchedAt(b.Mode).oldRot[subject{f.ID, f.Subject}] || !f.Blamed()
+	})
 }
 
 func (j *Judge) dropHealed(found []verdict.Finding, increment string) {

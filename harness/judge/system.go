@@ -31,6 +31,8 @@ func (h *hearing) ruleKernel(d drift.Drift) ruling {
 	switch {
 	case isChosen(name) && d.Change == drift.Changed && d.Is["release"] == "":
 		return h.ruleSameKernel(d)
+	case name == "running" && h.Fallback != "" && d.Is["release"] == h.Fallback:
+		return expected("it was chosen in the boot menu")
 	case name == "running" && !h.Rebooted:
 		return finding(warn("PL709", d, "another kernel runs without a reboot"))
 	case isChosen(name):

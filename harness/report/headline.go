@@ -58,7 +58,7 @@ func whatWasTried(result Result) string {
 func reboots(result Result) int {
 	n := 0
 	for _, b := range result.Boots {
-		if b.Mode != "start" && b.Mode != "resume" && b.Mode != "control" {
+		if !slices.Contains([]string{"start", "resume", "control", "fallback", "default"}, b.Mode) {
 			n++
 		}
 	}
@@ -87,7 +87,7 @@ func rank(outcome verdict.Outcome, f verdict.Finding) int {
 	if f.ID == "PL302" && outcome == verdict.ApplyFailed || own != "" && strings.HasPrefix(f.ID, own) {
 		return -1
 	}
-	order := []string{"prepare", "baseline", "control", "apply", "settle", "audit", "reboot", "compare", "rollback"}
+	order := []string{"prepare", "baseline", "control", "apply", "settle", "audit", "reboot", "compare", "fallback", "rescue", "rollback"}
 	return slices.Index(order, f.Phase) + 1
 }
 

@@ -23,6 +23,7 @@ type Result struct {
 	Packages []PackageChange   `json:"packages"`
 	Advice   Advice            `json:"advice"`
 	Rollback Rollback          `json:"rollback"`
+	Fallback *Fallback         `json:"fallback,omitempty"` // where the candidate has touched kernels or the boot loader
 	Suites   []SuiteRun        `json:"suites"`
 	Truth    *Truth            `json:"truth,omitempty"`
 	Phases   []Phase           `json:"phases"`
@@ -56,7 +57,7 @@ type Lock struct {
 
 // Boot is one requested boot.
 type Boot struct {
-	Mode    string  `json:"mode"`  // start, resume, clean, power-cut, panic
+	Mode    string  `json:"mode"`  // start, resume, clean, power-cut, panic; fallback: by another menu entry; default: back from there
 	Entry   string  `json:"entry"` // the kernel release that ran
 	Stage   string  `json:"stage"` // ready when it settled, else where it ended
 	Seconds float64 `json:"seconds"`
@@ -109,6 +110,14 @@ type RebootAdvice struct {
 type Rollback struct {
 	Proven bool     `json:"proven"`
 	Routes []string `json:"routes"`
+}
+
+// Fallback tells whether the kernel that is left beside the patched one was seen to boot.
+type Fallback struct {
+	Proven bool   `json:"proven"` // it booted, with all services as before the patch
+	Kernel string `json:"kernel,omitempty"`
+	Entry  string `json:"entry,omitempty"` // its place in the boot menu, as it is shown there
+	Why    string `json:"why,omitempty"`   // it is not proven
 }
 
 // SuiteRun sums up one execution of the suites.

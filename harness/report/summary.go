@@ -245,6 +245,13 @@ func (s *summary) end(result Result) {
 	case result.Outcome == verdict.Pass:
 		s.paragraph("Rollback: ", "  ", "not proven. Have a snapshot or a backup before you patch the real server.")
 	}
+	if f := result.Fallback; f != nil {
+		text := "not proven: " + f.Why
+		if f.Proven {
+			text = fmt.Sprintf("proven: booted %s by its menu entry \"%s\".", f.Kernel, f.Entry)
+		}
+		s.paragraph("Fallback: ", "  ", text)
+	}
 	if result.Host.Accelerator != "" {
 		s.paragraph("Measured: ", "  ", "on "+cmp.Or(result.Host.Hypervisor, "an unnamed hypervisor")+" with "+result.Host.Accelerator+".")
 	}

@@ -55,6 +55,7 @@ func Suites() []string { return []string{"boot", "services", "network", "package
 func (s *Scenario) fillDefaults() {
 	fill(&s.Restart, RestartAdvised)
 	fill(&s.Conffiles, ConffilesKeep)
+	fill(&s.Rescue, RescueAuto)
 	if s.Reboot == nil {
 		s.Reboot = []Reboot{RebootClean}
 	}

@@ -20,6 +20,7 @@ type Scenario struct {
 	Increments  []Increment `yaml:"increments"` // in order
 	Restart     Restart     `yaml:"restart"`    // default advised
 	Reboot      []Reboot    `yaml:"reboot"`     // default [clean]; [] for none
+	Rescue      Rescue      `yaml:"rescue"`     // default auto
 	Conffiles   Conffiles   `yaml:"conffiles"`  // default keep
 	Suites      []string    `yaml:"suites"`     // default all that this version has
 	Expect      []Expect    `yaml:"expect"`     // declarative checks
@@ -110,6 +111,17 @@ const (
 func RebootModes() []string {
 	return []string{string(RebootClean), string(RebootPowerCut), string(RebootPanic)}
 }
+
+// Rescue says whether the ways out of a boot that fails are tried.
+type Rescue string
+
+// The policies.
+const (
+	// RescueAuto boots the previous kernel by its menu entry once the candidate has touched kernels or boot loader, and looks for a
+	// way out of a boot that failed.
+	RescueAuto  Rescue = "auto"
+	RescueNever Rescue = "never"
+)
 
 // Conffiles says how dpkg's question about an edited configuration file is answered.
 type Conffiles string

@@ -86,7 +86,8 @@ func TestEveryKeyIsRead(t *testing.T) {
 			{Name: "sources", Packages: []string{"payload/deb", "payload/rpm"}, RPM: scenario.RPMUpgrade},
 			{Name: "all", APT: &scenario.APT{Suite: "bookworm-security", Mode: "with-new-pkgs"}},
 		},
-		Restart: scenario.RestartAll, Reboot: []scenario.Reboot{}, Conffiles: scenario.ConffilesAsk, Suites: []string{"services"},
+		Restart: scenario.RestartAll, Reboot: []scenario.Reboot{}, Rescue: scenario.RescueNever,
+		Conffiles: scenario.ConffilesAsk, Suites: []string{"services"},
 		Expect: []scenario.Expect{
 			{Service: "nginx"},
 			{Port: "tcp/80"},

@@ -46,6 +46,7 @@ func (v validator) scenario(s *Scenario) {
 	v.increments(s.Increments)
 	v.oneOf("restart", string(s.Restart), string(RestartAdvised), string(RestartNone), string(RestartAll))
 	v.oneOf("conffiles", string(s.Conffiles), string(ConffilesKeep), string(ConffilesReplace), string(ConffilesAsk))
+	v.oneOf("rescue", string(s.Rescue), string(RescueAuto), string(RescueNever))
 	v.reboots(s.Reboot)
 	v.suites(s.Suites)
 	for i, e := range s.Expect {

@@ -310,6 +310,11 @@ func boots() []Entry {
 			"Set a root password and keep it safe, or prepare a rescue medium.",
 		},
 		{
+			"PL713", Error, "fallback does not work any more",
+			"The kernel from before the patch was booted by its menu entry, and does not come up with all services.",
+			"Find out why before production needs it: its initrd, its modules and its entry are the patch's to keep.",
+		},
+		{
 			"PL714", Error, "stays down after a panic",
 			"The kernel waits for ever after a panic, or does not start anew: the machine is out of service until somebody resets it.",
 			"Set kernel.panic to some seconds in /etc/sysctl.d (kernel.panic = 30), and see that a boot takes it.",

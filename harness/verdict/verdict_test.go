@@ -91,9 +91,7 @@ func TestCatalogueIsCompleteAndUnique(t *testing.T) {
 	var want []string
 	for hundred, last := range []int{1: 9, 2: 6, 3: 8, 4: 5, 5: 5, 6: 3, 7: 14, 8: 4, 9: 6} {
 		for n := 1; n <= last; n++ {
-			if id := fmt.Sprintf("PL%d%02d", hundred, n); id != "PL713" { // spoken for
-				want = append(want, id)
-			}
+			want = append(want, fmt.Sprintf("PL%d%02d", hundred, n))
 		}
 	}
 	var got []string

@@ -1,0 +1,288 @@
+package harness_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/patchlab/patchlab/harness"
+	"github.com/patchlab/patchlab/harness/hypervisor/fake"
+	"github.com/patchlab/patchlab/harness/progress"
+	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/scenario"
+	"github.com/patchlab/patchlab/harness/verdict"
+)
+
+// twoKernels is the menu of a guest with a kernel beside the old one.
+const twoKernels = `menuentry 'Debian' --id simple {
+	linux /boot/vmlinuz-6.2 root=/dev/vda1 ro
+}
+submenu 'Advanced' --id advanced {
+	menuentry 'Linux 6.2' --id new {
+		linux /boot/vmlinuz-6.2 root=/dev/vda1 ro
+	}
+	menuentry 'Linux 6.1 (recovery)' --id old-recovery {
+		linux /boot/vmlinuz-6.1 root=/dev/vda1 ro single
+	}
+	menuentry 'Linux 6.1' --id old {
+		linux /boot/vmlinuz-6.1 root=/dev/vda1 ro
+	}
+}
+`
+
+// oldEntry is what the boot loader is told to start the old one.
+const oldEntry = "advanced>old"
+
+// kernelUpdate brings kernel 6.2 beside 6.1, each started by its entry.
+func kernelUpdate(l *lab) scenario.Scenario {
+	l.onUp = func(s *server) {
+		s.put("kernel", "installed:6.1", "release", "6.1", "image", "/boot/vmlinuz-6.1", "initrd", "/boot/initrd.img-6.1")
+		s.put("kernel", "default", "release", "6.1")
+	}
+	l.onApply["kernel"] = func(s *server) {
+		s.put("package", "linux-image-6.2:amd64", "version", "6.2", "status", "installed")
+		s.put("kernel", "installed:6.2", "release", "6.2", "image", "/boot/vmlinuz-6.2", "initrd", "/boot/initrd.img-6.2")
+		s.set("default", "release", "6.2")
+		s.menu = twoKernels
+	}
+	l.onReboot = func(s *server) {
+		switch {
+		case s.patched && s.entry == oldEntry:
+			s.set("running", "release", "6.1")
+		case s.patched:
+			s.set("running", "release", "6.2")
+		}
+	}
+	return scripted("kernel")
+}
+
+// fellBack tells whether a guest boots the kernel from before the patch, by its entry.
+func (s *server) fellBack() bool { return s.patched && s.entry == oldEntry }
+
+func entries(result report.Result) []string {
+	var all []string
+	for _, b := range result.Boots {
+		all = append(all, b.Mode+" "+b.Entry+" "+b.Stage)
+	}
+	return all
+}
+
+func TestTheKernelFromBeforeIsBootedByItsEntryAndTheDefaultAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		result := lab.run(kernelUpdate(lab))
+		if result.Outcome != verdict.Pass {
+			t.Fatalf("outcome %s (%s), findings %v", result.Outcome, result.Reason, ids(result))
+		}
+		want := &report.Fallback{Proven: true, Kernel: "6.1", Entry: "Advanced > Linux 6.1"}
+		if diff := cmp.Diff(want, result.Fallback); diff != "" {
+			t.Errorf("fallback (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"start 6.1 ready", "clean 6.2 ready", "fallback 6.1 ready", "default 6.2 ready"}, entries(result)); diff != "" {
+			t.Errorf("boots (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestAFallbackThatFailsIsToldOfThePatch(t *testing.T) {
+	loseNginx := func(s *server) {
+		s.set("nginx.service", "active", "inactive")
+		s.drop("tcp/*:80")
+	}
+	tests := []struct {
+		name    string
+		arrange func(*lab)
+		ids     []string
+		why     string
+		boots   []string
+	}{
+		{
+			"it does not come up",
+			func(l *lab) {
+				l.bootsAgain = func(s *server) bool {
+					if s.fellBack() {
+						s.console("GRUB loading\nLinux version 6.1\nKernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n")
+					}
+					return !s.fellBack()
+				}
+			},
+			[]string{"PL713 fallback kernel fallback"},
+			"its boot is over in stage kernel",
+			[]string{"start 6.1 ready", "clean 6.2 ready", "fallback 6.1 kernel"},
+		},
+		{
+			"a service does not come up with it",
+			func(l *lab) {
+				reboot := l.onReboot
+				l.onReboot = func(s *server) {
+					reboot(s)
+					if s.fellBack() {
+						loseNginx(s)
+					} else if s.patched {
+						s.set("nginx.service", "active", "active")
+						s.put("port", "tcp/*:80", "unit", "nginx.service", "executable", "/usr/sbin/nginx")
+					}
+				}
+			},
+			[]string{"PL713 fallback kernel fallback"},
+			"nginx.service",
+			[]string{"start 6.1 ready", "clean 6.2 ready", "fallback 6.1 ready", "default 6.2 ready"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				s := kernelUpdate(lab)
+				tt.arrange(lab)
+				result := lab.run(s)
+				if result.Outcome != verdict.Regression || result.Fallback.Proven || !strings.Contains(result.Fallback.Why, tt.why) {
+					t.Errorf("outcome %s (%s), fallback %+v", result.Outcome, result.Reason, result.Fallback)
+				}
+				if diff := cmp.Diff(tt.ids, ids(result)); diff != "" {
+					t.Errorf("findings (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(tt.boots, entries(result)); diff != "" {
+					t.Errorf("boots (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatThePatchBrokeIsNotToldOnceMoreOfTheFallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		s := kernelUpdate(lab)
+		apply := lab.onApply["kernel"]
+		lab.onApply["kernel"] = func(s *server) {
+			apply(s)
+			s.set("nginx.service", "active", "inactive")
+			s.drop("tcp/*:80")
+		}
+		result := lab.run(s)
+		if result.Fallback == nil || !result.Fallback.Proven || len(ids(result)) != 2 {
+			t.Errorf("fallback %+v, findings %v", result.Fallback, ids(result))
+		}
+	})
+}
+
+func TestNothingIsClaimedWhereThereIsNothingToFallBackTo(t *testing.T) {
+	tests := []struct {
+		name    string
+		arrange func(*lab, *scenario.Scenario)
+		want    *report.Fallback
+	}{
+		{
+			"nothing of the boot was touched",
+			func(l *lab, _ *scenario.Scenario) {
+				l.onApply["kernel"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
+				l.onReboot = func(*server) {}
+			}, nil,
+		},
+		{"it is not wanted", func(_ *lab, s *scenario.Scenario) { s.Rescue = scenario.RescueNever }, nil},
+		{
+			"the menu has one kernel",
+			func(l *lab, _ *scenario.Scenario) {
+				apply := l.onApply["kernel"]
+				l.onApply["kernel"] = func(s *server) {
+					apply(s)
+					s.menu = strings.Split(twoKernels, "submenu")[0]
+				}
+			}, &report.Fallback{Why: "the boot menu has no entry for another kernel"},
+		},
+		{
+			"the boot loader does as it likes",
+			func(l *lab, _ *scenario.Scenario) {
+				l.onReboot = func(s *server) {
+					if s.patched {
+						s.set("running", "release", "6.2")
+					}
+				}
+			},
+			&report.Fallback{
+				Kernel: "6.1", Entry: "Advanced > Linux 6.1", Why: "the boot loader was told to start 6.1 next, and started 6.2",
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				s := kernelUpdate(lab)
+				tt.arrange(lab, &s)
+				result := lab.run(s)
+				if result.Outcome != verdict.Pass || len(result.Findings) > 0 {
+					t.Errorf("outcome %s (%s), findings %v", result.Outcome, result.Reason, ids(result))
+				}
+				if diff := cmp.Diff(tt.want, result.Fallback); diff != "" {
+					t.Errorf("fallback (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// fallbackFaults strike while the fallback is proven.
+func fallbackFaults() map[string]func(*lab) {
+	return map[string]func(*lab){
+		"QEMU is killed while the fallback boots": func(l *lab) {
+			for _, s := range l.running() {
+				s.kill()
+			}
+		},
+		"the host's disk is full while the fallback boots": func(l *lab) {
+			for _, s := range l.running() {
+				s.guest.Down()
+				if err := l.driver.Pause(s.spec.Name); err != nil {
+					l.t.Error(err)
+				}
+			}
+		},
+		"the console is lost while the fallback boots": func(l *lab) {
+			for _, s := range l.running() {
+				s.guest.Down()
+				if err := os.Remove(s.spec.Console); err != nil {
+					l.t.Error(err)
+				}
+			}
+		},
+		"libvirtd is gone while the fallback boots": func(l *lab) {
+			for _, s := range l.running() {
+				s.guest.Down()
+			}
+			for range 1000 {
+				l.driver.FailNext(fake.State, errors.New("the connection to libvirt was closed"))
+			}
+		},
+	}
+}
+
+func TestAFaultOfTheLabWhileTheFallbackBootsChangesNoVerdict(t *testing.T) {
+	for name, strike := range fallbackFaults() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				s := kernelUpdate(lab)
+				lab.bootsAgain = func(s *server) bool { return !s.fellBack() }
+				options := lab.options()
+				options.Sink = sinkFunc(func(e progress.Event) {
+					if e.Kind == progress.Note && strings.HasPrefix(e.Text, "booting 6.1") {
+						strike(lab)
+					}
+				})
+				result, err := harness.Run(t.Context(), lab.lab(), s, options)
+				requireNobodyBlamed(t, result, err)
+				if result.Outcome != verdict.Pass || result.Fallback.Proven || !strings.Contains(result.Fallback.Why, "the lab failed") {
+					t.Errorf("outcome %s (%s), fallback %+v", result.Outcome, result.Reason, result.Fallback)
+				}
+				sweep(t, lab)
+				lab.checkNothingLeft()
+			})
+		})
+	}
+}
