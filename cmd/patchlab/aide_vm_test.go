@@ -71,9 +71,7 @@ func TestPatchlabFindsWhatAideFinds(t *testing.T) {
 	b.keepGuest()
 	b.inGuest(plant)
 	b.facts("before.json")
-	initSeconds := b.timed(func() {
-		b.inGuest("aide --init --config=/etc/aide/aide.conf >/dev/null; mv /var/lib/aide/aide.db.new /var/lib/aide/aide.db")
-	})
+	b.inGuest("cp /var/lib/aide/aide.db.new /var/lib/aide/aide.db") // Debian's package makes it when it is installed
 	idle := b.timed(func() { b.facts("idle.json") })
 	for _, path := range slices.Sorted(maps.Keys(tamperings)) {
 		b.inGuest(hide + tamperings[path])
@@ -82,8 +80,8 @@ func TestPatchlabFindsWhatAideFinds(t *testing.T) {
 	var byAide map[string]bool
 	checkSeconds := b.timed(func() { byAide = b.aide() })
 	byUs := b.differing("before.json", "after.json")
-	t.Logf("aide --init %.1f s, aide --check %.1f s; patchlab facts %.1f s, and %.1f s of an idle guest: %.0f times as fast",
-		initSeconds, checkSeconds, ours, idle, checkSeconds/ours)
+	t.Logf("aide --check %.1f s; patchlab facts %.1f s, and %.1f s of an idle guest: %.0f times as fast",
+		checkSeconds, ours, idle, checkSeconds/ours)
 	for _, path := range slices.Sorted(maps.Keys(tamperings)) {
 		t.Logf("%s: aide %v, patchlab %v", path, byAide[path], byUs[path])
 		if !byUs[path] {

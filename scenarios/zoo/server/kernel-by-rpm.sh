@@ -1,7 +1,7 @@
 #!/bin/sh
 # The state of several cases before their patches: a server whose kernel belongs to rpm, as on Red Hat's and SUSE's, with the next
 # kernel ready to be installed. Both are Debian's own, packed here. A kernel's package makes its initrd, and does not touch the boot
-# loader: that is up to whoever installs it.
+# loader: that is up to whoever installs it. Its scripts are in Lua, because no package of rpm's provides a shell here.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 running=$(uname -r)
@@ -34,12 +34,10 @@ rm -f %{buildroot}/usr/lib/modules/$kernel/modules.*.bin %{buildroot}/usr/lib/mo
 %files
 /boot/*-$kernel
 /usr/lib/modules/$kernel
-%post
-depmod $kernel
-update-initramfs -c -k $kernel
-%postun
-rm -f /usr/lib/modules/$kernel/modules.* /boot/initrd.img-$kernel
-rmdir --ignore-fail-on-non-empty /usr/lib/modules/$kernel 2>/dev/null || :
+%post -p <lua>
+assert(os.execute("depmod $kernel && update-initramfs -c -k $kernel"))
+%postun -p <lua>
+os.execute("rm -rf /boot/initrd.img-$kernel /usr/lib/modules/$kernel")
 SPEC
   rpmbuild -bb --define "_topdir $build" /root/kernel.spec
   mv $build/RPMS/*/kernel-*.rpm $packages/
