@@ -20,7 +20,7 @@ var ErrNoRoot = errors.New("no root file system that can be read from outside")
 // DiskFiles reads the files of a machine that is off from its raw disk, of size bytes. What the machine's guests have changed since,
 // their prints will tell.
 func DiskFiles(ctx context.Context, disk io.ReaderAt, size int64, now func() time.Time) (*Files, error) {
-	root, err := findRoot(disk, size)
+	root, err := FindRoot(disk, size)
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +40,9 @@ func DiskFiles(ctx context.Context, disk io.ReaderAt, size int64, now func() tim
 	return reading.Files, err
 }
 
-// findRoot opens the file system that has an /etc, on one of the partitions or on the disk as a whole.
-func findRoot(disk io.ReaderAt, size int64) (*ext4.FS, error) {
+// FindRoot opens the file system that has an /etc, on one of the partitions of a raw disk of size bytes or on the disk as a whole. It
+// returns an error that wraps [ErrNoRoot] if none can be read.
+func FindRoot(disk io.ReaderAt, size int64) (*ext4.FS, error) {
 	var failures []error
 	for _, p := range partitions(disk, size) {
 		fs, err := ext4.Open(io.NewSectionReader(disk, p.start, p.size))

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	iofs "io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -140,6 +141,36 @@ func TestFilesAreReadAsTheyWereWritten(t *testing.T) {
 				t.Errorf("compared %d files", found)
 			}
 		})
+	}
+}
+
+func TestAFileIsFoundByItsPathThroughLinks(t *testing.T) {
+	dir := files(t)
+	for name, target := range map[string]string{
+		"bin": "usr/bin", "usr/up": "../usr/./bin//ping", "absolute": "/bin/ping", "out": "../../../usr/bin/ping", "round": "round", "nowhere": "none/ping",
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs := open(t, disk(t, dir, "-t", "ext4"))
+	for path, want := range map[string]string{
+		"/usr/bin/ping": "program", "usr/bin/../bin/ping": "program", "/bin/ping": "program", "/usr/up": "program", "/absolute": "program",
+		"/out": "program", "/../short": "program", "/empty": "",
+	} {
+		if content, err := fs.ReadFile(path, 7); string(content) != want || err != nil {
+			t.Errorf("%s is %q, %v; want %q", path, content, err, want)
+		}
+	}
+	for path, want := range map[string]error{
+		"/none": iofs.ErrNotExist, "/nowhere": iofs.ErrNotExist, "/large": ext4.ErrNotRead, "/usr": ext4.ErrNotRead, "/usr/bin/ping/x": ext4.ErrNotRead,
+	} {
+		if _, err := fs.ReadFile(path, 7); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+	}
+	if _, err := fs.Lookup("/round"); err == nil {
+		t.Error("a link to itself leads somewhere")
 	}
 }
 
