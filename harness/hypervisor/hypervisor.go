@@ -99,6 +99,30 @@ type ChannelDialer interface {
 	DialChannel(ctx context.Context) (net.Conn, error)
 }
 
+// Key is a key of a PC's keyboard, by its number in Linux (input-event-codes.h).
+type Key uint
+
+// The keys that are pressed here.
+const (
+	KeyAlt   Key = 56
+	KeySysRq Key = 99
+	KeyS     Key = 31
+)
+
+// Keyboard is a domain that has one.
+type Keyboard interface {
+	// Press presses some keys together, and lets go of them. It needs a running domain; whether anybody in the guest looks at the
+	// keyboard is not known.
+	Press(ctx context.Context, keys ...Key) error
+}
+
+// DiskHolder is a domain whose disk can be opened by another one, while it is off.
+type DiskHolder interface {
+	// Disk returns the file on this host that the guest writes to: [Disk.Path], or what lies above that since the last checkpoint.
+	// It returns an error that wraps [ErrNoChannel] where the file is on another machine.
+	Disk(ctx context.Context) (string, error)
+}
+
 // AgentError is the guest agent's own refusal of a command.
 type AgentError struct {
 	Class, Description string

@@ -88,6 +88,9 @@ func Run(t *testing.T, bench Bench) {
 		{"a screenshot is a PNG", showsScreen},
 		{"a guest without an agent is told as such, and in time", missesAgent},
 		{"the guest's port is reached while the domain runs", reachesChannel},
+		{"keys are pressed while the domain runs", pressesKeys},
+		{"the disk of a domain that is off is opened by another one", opensDisk},
+		{"the disk above a checkpoint is opened by another one", opensDiskAboveCheckpoint},
 		{"the version is told", tellsVersion},
 		{"a closed driver leaves its domains alone", closesGently},
 	}

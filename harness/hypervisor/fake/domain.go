@@ -266,3 +266,28 @@ func (d *domain) CallAgent(ctx context.Context, command []byte) ([]byte, error) 
 	}
 	return d.driver.OnAgent(ctx, d.machine.spec, command)
 }
+
+// Press tells the driver's OnPress.
+func (d *domain) Press(ctx context.Context, keys ...hypervisor.Key) error {
+	if err := d.begin(ctx, Press); err != nil {
+		return err
+	}
+	spec, state := d.machine.spec, d.machine.state
+	d.driver.mu.Unlock()
+	if state != hypervisor.StateRunning {
+		return fmt.Errorf("pressing keys of %s: it is %s", spec.Name, state)
+	}
+	if d.driver.OnPress != nil {
+		d.driver.OnPress(spec, keys)
+	}
+	return nil
+}
+
+// Disk returns the disk of the spec: a fake's checkpoints leave nothing above it.
+func (d *domain) Disk(ctx context.Context) (string, error) {
+	if err := d.begin(ctx, Disk); err != nil {
+		return "", err
+	}
+	defer d.driver.mu.Unlock()
+	return d.machine.spec.Disk.Path, nil
+}

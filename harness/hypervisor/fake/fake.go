@@ -28,6 +28,8 @@ var (
 	_ hypervisor.Saver         = (*domain)(nil)
 	_ hypervisor.Checkpointer  = (*domain)(nil)
 	_ hypervisor.ChannelDialer = (*domain)(nil)
+	_ hypervisor.Keyboard      = (*domain)(nil)
+	_ hypervisor.DiskHolder    = (*domain)(nil)
 )
 
 // Op is an operation of the driver or of one of its domains.
@@ -50,6 +52,8 @@ const (
 	CallAgent   Op = "call the agent of"
 	Save        Op = "save"
 	Channel     Op = "reach the port of"
+	Press       Op = "press keys of"
+	Disk        Op = "look for the disk of"
 	Checkpoint  Op = "keep a checkpoint of"
 	Revert      Op = "revert"
 	Checkpoints Op = "list the checkpoints of"
@@ -71,6 +75,9 @@ type Driver struct {
 
 	// OnChannel is what is at the guest's port. Without it, nobody answers there.
 	OnChannel func(spec hypervisor.DomainSpec) (net.Conn, error)
+
+	// OnPress is told of keys that were pressed while the domain was on.
+	OnPress func(spec hypervisor.DomainSpec, keys []hypervisor.Key)
 
 	// OnCheckpoint is called when a checkpoint has been taken, OnRevert when a domain has gone on from one: at another address than
 	// before, after OnDestroy if it was on.

@@ -109,6 +109,22 @@ func (d *domain) definition(ctx context.Context) (libvirtxml.Domain, error) {
 	return definition, nil
 }
 
+// Disk returns the file that the guest writes to.
+func (d *domain) Disk(ctx context.Context) (string, error) {
+	if _, here := d.driver.place.(local); !here {
+		return "", fmt.Errorf("looking for the disk of domain %s: %w: its QEMU is on another machine", d.handle.Name, hypervisor.ErrNoChannel)
+	}
+	definition, err := d.definition(ctx)
+	if err != nil {
+		return "", err
+	}
+	disk, err := diskOf(definition)
+	if err != nil {
+		return "", fmt.Errorf("looking for the disk of domain %s: %w", d.handle.Name, err)
+	}
+	return disk.Source.File.File, nil
+}
+
 // diskOf finds the disk that the guest writes to.
 func diskOf(definition libvirtxml.Domain) (*libvirtxml.DomainDisk, error) {
 	if definition.Devices != nil {

@@ -26,6 +26,8 @@ var (
 	_ hypervisor.PowerCutter   = (*domain)(nil)
 	_ hypervisor.Screenshotter = (*domain)(nil)
 	_ hypervisor.AgentCaller   = (*domain)(nil)
+	_ hypervisor.Keyboard      = (*domain)(nil)
+	_ hypervisor.DiskHolder    = (*domain)(nil)
 )
 
 // Options of a connection.
