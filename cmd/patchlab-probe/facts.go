@@ -24,6 +24,7 @@ func facts(ctx context.Context, arguments []string, stdout, stderr io.Writer) er
 	only := flags.String("only", "", "read facts of this kind")
 	files := flags.String("files", filesOfSystem, "read all files of the system, or those of etc")
 	index := flags.String("index", "", "file that says which files the host knows")
+	off := flags.Bool("off", false, "read a system that does not run, below /")
 	if err := parse(flags, arguments); err != nil {
 		return err
 	}
@@ -32,10 +33,13 @@ func facts(ctx context.Context, arguments []string, stdout, stderr io.Writer) er
 		return err
 	}
 	began := time.Now()
-	src := collect.NewSource("/", manager(ctx), os.Getpid())
+	src, all := collect.NewSource("/", nil, os.Getpid()), collect.Off()
+	if !*off {
+		src, all = collect.NewSource("/", manager(ctx), os.Getpid()), collect.All()
+	}
 	src.Want(wanted)
 	connected := time.Since(began)
-	collectors := slices.DeleteFunc(collect.All(), func(c collect.Collector) bool {
+	collectors := slices.DeleteFunc(all, func(c collect.Collector) bool {
 		return *only != "" && c.Kind != fact.Kind(*only)
 	})
 	doc, taken := collect.Run(ctx, src, collectors, time.Now)

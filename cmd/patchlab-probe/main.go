@@ -1,6 +1,8 @@
 // Command patchlab-probe runs inside a guest as root. It reads facts, tells whether the guest has settled, and runs jobs that
 // outlive a connection. It can wait in the guest for questions that come through a port of the hypervisor. It never talks to a
 // network and changes nothing but /run/patchlab, and the clock when it is told the time.
+//
+// As the first process of a helper domain it opens the disk of a guest that is off, and runs what it is asked to in that.
 package main
 
 import (
@@ -17,11 +19,12 @@ import (
 	"github.com/patchlab/patchlab/harness/probe/protocol"
 )
 
-const usage = `usage: patchlab-probe facts [--timings] [--only KIND] [--files system|etc] [--index FILE]
+const usage = `usage: patchlab-probe facts [--timings] [--only KIND] [--files system|etc] [--index FILE] [--off]
        patchlab-probe settle --timeout DURATION [--alone]
        patchlab-probe clock --set NANOSECONDS
        patchlab-probe wait [--port FILE]
        patchlab-probe job run NAME [--offset BYTES]
+       patchlab-probe init
        patchlab-probe version
 `
 
@@ -61,6 +64,8 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (int
 		err = waitAt(ctx, rest)
 	case "job":
 		code, err = runJob(ctx, rest, stdout)
+	case "init":
+		err = runInit(ctx, rest)
 	case "version":
 		_, err = fmt.Fprintln(stdout, protocol.Version)
 	default:

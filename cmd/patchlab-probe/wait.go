@@ -31,11 +31,14 @@ func waitAt(ctx context.Context, arguments []string) error {
 		return fmt.Errorf("waiting for questions: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // it is over
-	return answerAll(ctx, file)
+	return answerAll(ctx, file, run)
 }
 
+// doing does what a question asks, and returns the exit code.
+type doing func(ctx context.Context, arguments []string, stdout, stderr io.Writer) (int, error)
+
 // answerAll ends with ctx, or with an error other than that nobody is there.
-func answerAll(ctx context.Context, port io.ReadWriter) error {
+func answerAll(ctx context.Context, port io.ReadWriter, do doing) error {
 	questions := bufio.NewReaderSize(port, protocol.MaxQuestion)
 	for ctx.Err() == nil {
 		line, err := questions.ReadSlice('\n')
@@ -55,7 +58,7 @@ func answerAll(ctx context.Context, port io.ReadWriter) error {
 		if json.Unmarshal(line, &question) != nil || len(question.Arguments) == 0 {
 			continue // the rest of one that was cut off
 		}
-		if err := answer(ctx, port, question); err != nil {
+		if err := answer(ctx, port, question, do); err != nil {
 			return err
 		}
 		// Nothing was collected meanwhile, see main.
@@ -64,11 +67,11 @@ func answerAll(ctx context.Context, port io.ReadWriter) error {
 	return nil
 }
 
-func answer(ctx context.Context, port io.Writer, question protocol.Question) error {
+func answer(ctx context.Context, port io.Writer, question protocol.Question, do doing) error {
 	var stdout, stderr bytes.Buffer
 	code, err := protocol.ExitUsage, errUsage
 	if question.Arguments[0] != "wait" { // not within itself
-		code, err = run(ctx, question.Arguments, &stdout, &stderr)
+		code, err = do(ctx, question.Arguments, &stdout, &stderr)
 	}
 	if err != nil {
 		_, _ = fmt.Fprintln(&stderr, protocol.ErrorPrefix+protocol.Clean(err.Error()))

@@ -42,7 +42,7 @@ func TestTheWaitingProbeAnswersWhatIsAQuestion(t *testing.T) {
 		strings.Repeat("x", protocol.MaxQuestion), strings.Repeat("x", protocol.MaxQuestion), "\n",
 		`{"nonce":"B","arguments":["wait"]}` + "\n", `{"nonce":"C"}` + "\n", `{"nonce":"D","arguments":["nonsense"]}` + "\n",
 	}}
-	if err := answerAll(t.Context(), p); !errors.Is(err, over) {
+	if err := answerAll(t.Context(), p, run); !errors.Is(err, over) {
 		t.Errorf("it ended with %v", err)
 	}
 	got := p.answers.String()
@@ -63,7 +63,7 @@ func TestTheWaitingProbeEndsWhenItIsTold(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := answerAll(ctx, &port{end: io.EOF}); err != nil {
+	if err := answerAll(ctx, &port{end: io.EOF}, run); err != nil {
 		t.Error(err)
 	}
 }

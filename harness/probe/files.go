@@ -113,14 +113,36 @@ func Facts(ctx context.Context, by, carrier Runner, known *Files) (Reading, erro
 	return b.facts(ctx, by, carrier, known)
 }
 
+// FactsOff reads a system that does not run, by a probe that has it for its root and the index of what is known of its files. No
+// unit of it has a state, and there are neither processes nor ports.
+func FactsOff(ctx context.Context, by Runner, known *Files) (Reading, error) {
+	b, err := current()
+	if err != nil {
+		return Reading{}, err
+	}
+	doc, err := b.askFacts(ctx, by, "facts --off", known)
+	if err != nil {
+		return Reading{}, fmt.Errorf("reading facts: %w", err)
+	}
+	return whole(doc, known)
+}
+
+// Index returns what a guest gets of what is known, and where it belongs; nothing if nothing is known.
+func (f *Files) Index() (path string, content []byte) {
+	if f.Len() == 0 {
+		return "", nil
+	}
+	return protocol.IndexPath(f.rendered), f.rendered
+}
+
 func (b *build) facts(ctx context.Context, by, carrier Runner, known *Files) (Reading, error) {
-	doc, err := b.askFacts(ctx, by, known)
+	doc, err := b.askFacts(ctx, by, "facts", known)
 	exit, refused := errors.AsType[*guest.ExitError](err)
 	if refused && exit.Result.ExitCode == protocol.ExitNoIndex && carrier != nil {
 		if err := PutFiles(ctx, carrier, known); err != nil {
 			return Reading{}, fmt.Errorf("reading facts: %w", err)
 		}
-		doc, err = b.askFacts(ctx, by, known)
+		doc, err = b.askFacts(ctx, by, "facts", known)
 	}
 	if err != nil {
 		return Reading{}, fmt.Errorf("reading facts: %w", err)
@@ -128,8 +150,7 @@ func (b *build) facts(ctx context.Context, by, carrier Runner, known *Files) (Re
 	return whole(doc, known)
 }
 
-func (b *build) askFacts(ctx context.Context, by Runner, known *Files) (Document, error) {
-	subcommand := "facts"
+func (b *build) askFacts(ctx context.Context, by Runner, subcommand string, known *Files) (Document, error) {
 	if known.Len() > 0 {
 		subcommand += " --index " + protocol.IndexPath(known.rendered)
 	}

@@ -65,6 +65,22 @@ func (w *Waiting) Run(ctx context.Context, command guest.Command) (guest.Result,
 	if len(words) < 2 || !strings.HasPrefix(words[0], protocol.Dir+"/probe-") || command.Stdin != nil {
 		return guest.Result{}, fmt.Errorf("%s: it does nothing else than the probe does", act)
 	}
+	result, err := w.Ask(ctx, words[1:]...)
+	if err != nil {
+		return guest.Result{}, err
+	}
+	if command.Stdout != nil {
+		if _, err := command.Stdout.Write(result.Stdout); err != nil {
+			return guest.Result{}, fmt.Errorf("%s: %w", act, err)
+		}
+		result.Stdout = nil
+	}
+	return result, nil
+}
+
+// Ask has the waiting probe do one subcommand, as [Waiting.Run] does.
+func (w *Waiting) Ask(ctx context.Context, arguments ...string) (guest.Result, error) {
+	act := fmt.Sprintf("asking the waiting probe %q", arguments)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.broken != nil {
@@ -72,19 +88,13 @@ func (w *Waiting) Run(ctx context.Context, command guest.Command) (guest.Result,
 	}
 	stop := context.AfterFunc(ctx, func() { _ = w.channel.Close() })
 	defer stop()
-	result, err := w.ask(words[1:])
+	result, err := w.ask(arguments)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		w.broken = err
 		return guest.Result{}, errors.Join(fmt.Errorf("%s: %w: %w", act, guest.ErrLost, err), w.channel.Close())
-	}
-	if command.Stdout != nil {
-		if _, err := command.Stdout.Write(result.Stdout); err != nil {
-			return guest.Result{}, fmt.Errorf("%s: %w", act, err)
-		}
-		result.Stdout = nil
 	}
 	return result, nil
 }
@@ -107,6 +117,9 @@ func (w *Waiting) ask(arguments []string) (guest.Result, error) {
 	line, err := json.Marshal(question)
 	if err != nil {
 		return guest.Result{}, err
+	}
+	if len(line) >= protocol.MaxQuestion {
+		return guest.Result{}, fmt.Errorf("a question of %d bytes is too long", len(line))
 	}
 	// The line break ends what an earlier question may have left half said.
 	if _, err := w.channel.Write(append([]byte("\n"), append(line, '\n')...)); err != nil {
