@@ -49,6 +49,8 @@ type clone struct {
 	fresh bool
 	// outOfBand says that conn leads over the guest agent, because ssh does not answer.
 	outOfBand bool
+	// isOff says that the domain was turned off, for another to open its disk; power is held for it.
+	isOff bool
 	// power is held by whoever makes the domain stand still or puts another QEMU in place of its own. Who watches looks away.
 	power sync.Mutex
 }
@@ -150,6 +152,7 @@ func (r *run) makeClone(ctx context.Context, order cloneOrder) (_ *clone, err er
 
 // locate finds out where the guest of a domain that has been started is reached.
 func (c *clone) locate(ctx context.Context) (err error) {
+	c.isOff = false
 	if c.address, err = c.domain.Address(ctx); err != nil {
 		return fmt.Errorf("asking for the clone's address: %w", err)
 	}
@@ -239,6 +242,9 @@ func (c *clone) watch(ctx context.Context) (context.Context, context.CancelFunc)
 				return false, nil // what it is now is meant to be
 			}
 			defer c.power.Unlock()
+			if c.isOff {
+				return false, nil // as above
+			}
 			state, err := c.domain.State(ctx)
 			if err != nil {
 				return errors.Is(err, hypervisor.ErrNotFound), nil // a hiccup is no proof: ask again

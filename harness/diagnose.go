@@ -25,6 +25,7 @@ func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, took
 	f := bootFinding(seen, string(mode))
 	f.Increment, f.Evidence = r.onlyIncrement(), evidence
 	r.end.BootFailed = f.ID != "PL205"
+	r.readDead(ctx, c, &f)
 	r.judge.Add(f)
 	r.result.Boots = append(r.result.Boots, report.Boot{
 		Mode: string(mode), Stage: string(seen.Stage), Seconds: took, Cause: seen.Cause,

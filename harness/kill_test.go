@@ -17,6 +17,7 @@ import (
 
 	"github.com/patchlab/patchlab/harness"
 	"github.com/patchlab/patchlab/harness/gc"
+	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/progress"
@@ -70,11 +71,14 @@ func (b *blow) onDestroy(purpose string) {
 	}
 }
 
-// moments are at least one for every phase of a run.
-func moments() []struct {
+// moment is a point in a run.
+type moment struct {
 	name    string
 	arrange func(*blow)
-} {
+}
+
+// moments are at least one for every phase of a run.
+func moments() []moment {
 	begins := func(step string) func(*blow) {
 		return func(b *blow) { b.onEvent(progress.Start, step, "") }
 	}
@@ -90,10 +94,7 @@ func moments() []struct {
 			arrange(b)
 		}
 	}
-	return []struct {
-		name    string
-		arrange func(*blow)
-	}{
+	return []moment{
 		{"host", func(b *blow) {
 			open := b.shared.Host
 			b.shared.Host = func(ctx context.Context) (harness.Host, error) { b.strike(); return open(ctx) }
@@ -155,6 +156,41 @@ func moments() []struct {
 	}
 }
 
+// momentsAfterDeath are those of a run whose candidate keeps the guest from coming up again.
+func momentsAfterDeath() []moment {
+	dead := func(arrange func(*blow)) func(*blow) {
+		return func(b *blow) {
+			again, strike := b.lab.bootsAgain, b.strike
+			afterPatch(b.lab, panics)
+			b.lab.dead = aDisk()
+			b.shared.Kit = b.lab.kit()
+			b.strike = func() {
+				b.lab.bootsAgain = again // the next run's guest comes up
+				strike()
+			}
+			arrange(b)
+		}
+	}
+	return []moment{
+		{"helper: the dead guest is off", dead(func(b *blow) { b.onDestroy("run") })},
+		{"helper: it is on", dead(func(b *blow) {
+			before := b.lab.driver.OnStart
+			b.lab.driver.OnStart = func(spec hypervisor.DomainSpec) error {
+				defer func() {
+					if spec.Kernel != "" {
+						b.strike()
+					}
+				}()
+				return before(spec)
+			}
+		})},
+		{"helper: it reads", dead(func(b *blow) {
+			b.lab.dead.run = func(string) guest.Result { b.strike(); return guest.Result{} }
+		})},
+		{"helper: its disk goes", dead(func(b *blow) { b.onDestroy("helper") })},
+	}
+}
+
 // regressing is a lab whose candidate goes through every phase and has a known verdict.
 func regressing(l *lab) scenario.Scenario {
 	const stale = "nginx.service /usr/sbin/nginx /usr/lib/libssl.so.3"
@@ -176,7 +212,7 @@ func requireTheKnownVerdict(t *testing.T, result report.Result) {
 }
 
 func TestAStoppedRunLeavesNothingWhereverItIs(t *testing.T) {
-	for _, m := range moments() {
+	for _, m := range append(moments(), momentsAfterDeath()...) {
 		t.Run(m.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lab := newLab(t)
@@ -218,7 +254,7 @@ func TestPlaysTheVictim(t *testing.T) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // nothing happens any more, not even while the signal is on its way
 		}}
-		for _, m := range moments() {
+		for _, m := range append(moments(), momentsAfterDeath()...) {
 			if m.name == os.Getenv(victimMoment) {
 				m.arrange(b)
 			}
@@ -230,7 +266,7 @@ func TestPlaysTheVictim(t *testing.T) {
 
 func TestAKilledRunLeavesNothingBehindAfterGC(t *testing.T) {
 	t.Parallel()
-	for _, m := range moments() {
+	for _, m := range append(moments(), momentsAfterDeath()...) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()

@@ -8,6 +8,7 @@ import (
 	"github.com/patchlab/patchlab/harness/accel"
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/handoff"
+	"github.com/patchlab/patchlab/harness/helper"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/mirror"
@@ -37,6 +38,9 @@ type Lab struct {
 	// DiskFiles reads the files of an image from its disk, of which it may put a raw copy at the path scratch; nil where the guest
 	// is to tell. What it cannot read the guest tells, too.
 	DiskFiles func(ctx context.Context, of image.Image, scratch string) (*probe.Files, error)
+	// Kit makes what helper domains boot, of the disk of an image, of which it may put a raw copy at the path scratch; nil where
+	// there are none, and dead guests keep what is on their disks to themselves.
+	Kit func(ctx context.Context, of image.Image, scratch string) (helper.Content, error)
 	// Memory is what clones may have together; nil where nobody knows.
 	Memory *Memory
 

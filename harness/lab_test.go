@@ -29,6 +29,7 @@ import (
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/guest/guesttest"
 	"github.com/patchlab/patchlab/harness/handoff"
+	"github.com/patchlab/patchlab/harness/helper"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/fake"
 	"github.com/patchlab/patchlab/harness/image"
@@ -74,6 +75,9 @@ type lab struct {
 	neverBack  bool  // no revert undoes anything
 	warm       bool  // clones go on from a template, as they do unless somebody says otherwise
 	power      power
+	dead       *deadDisk                                                        // what helpers find; nil: there are none
+	noKit      error                                                            // instead of what helpers boot
+	onHelper   func()                                                           // before one is made
 	diskFiles  func(context.Context, image.Image, string) (*probe.Files, error) // nil: nobody reads them on the host
 }
 
@@ -156,7 +160,20 @@ func (l *lab) lab() harness.Lab {
 		Mirror:   func(context.Context) (mirror.Mirror, error) { return mirror.Mirror{}, mirror.ErrNone },
 		Suites:   l.suites,
 		Timeouts: timing.Default(), RunsDir: filepath.Join(l.dir, "runs"), CacheDir: filepath.Join(l.dir, "cache"),
-		Now: time.Now, DiskFiles: l.diskFiles,
+		Now: time.Now, DiskFiles: l.diskFiles, Kit: l.kit(),
+	}
+}
+
+// kit makes what the fake helpers boot.
+func (l *lab) kit() func(context.Context, image.Image, string) (helper.Content, error) {
+	if l.dead == nil {
+		return nil
+	}
+	return func(context.Context, image.Image, string) (helper.Content, error) {
+		if l.onHelper != nil {
+			l.onHelper()
+		}
+		return helper.Content{Kernel: []byte("kernel"), Initrd: []byte("initrd")}, l.noKit
 	}
 }
 
@@ -191,6 +208,9 @@ func (d dialer) Dial(ctx context.Context) (guest.Conn, error) {
 
 // channel is a probe that waits in the guest of a domain.
 func (l *lab) channel(spec hypervisor.DomainSpec) (net.Conn, error) {
+	if spec.Kernel != "" {
+		return l.dead.serve(l, spec)
+	}
 	l.mu.Lock()
 	s := l.servers[spec.Name]
 	l.mu.Unlock()
@@ -233,11 +253,23 @@ func (l *lab) options() harness.RunOptions {
 // run executes a scenario and checks that nothing is left.
 func (l *lab) run(s scenario.Scenario) report.Result {
 	l.t.Helper()
-	result, err := harness.Run(l.t.Context(), l.lab(), s, l.options())
+	return l.runWith(s, l.options())
+}
+
+func (l *lab) runWith(s scenario.Scenario, options harness.RunOptions) report.Result {
+	l.t.Helper()
+	result := l.runKept(s, options)
+	l.checkNothingLeft()
+	return result
+}
+
+// runKept leaves what the options keep.
+func (l *lab) runKept(s scenario.Scenario, options harness.RunOptions) report.Result {
+	l.t.Helper()
+	result, err := harness.Run(l.t.Context(), l.lab(), s, options)
 	if err != nil {
 		l.t.Fatalf("running the scenario: %v", err)
 	}
-	l.checkNothingLeft()
 	return result
 }
 
@@ -250,7 +282,7 @@ func (l *lab) checkNothingLeft() {
 	if l.held != 0 {
 		l.t.Errorf("%d images are still held", l.held)
 	}
-	for _, pattern := range []string{"*.qcow2", "*.fd"} {
+	for _, pattern := range []string{"*.qcow2", "*.fd", "*.initrd"} {
 		disks, err := filepath.Glob(filepath.Join(l.dir, "runs", "*", pattern))
 		if err != nil || len(disks) > 0 {
 			l.t.Errorf("disks are left: %v, %v", disks, err)

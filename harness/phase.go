@@ -131,12 +131,12 @@ func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fac
 		err = r.rememberFiles(read)
 	}
 	facts := WithoutOwnKey(read.Facts, c.access.AuthorizedKey)
-	return facts, errors.Join(err, r.writeFacts(name, facts))
+	return facts, errors.Join(err, r.writeFacts(filepath.Join(rundir.Facts, name+".json"), facts))
 }
 
-// writeFacts keeps a set as evidence, each fact on a line of its own: there are tens of thousands, for grep and diff rather than for
-// the eye.
-func (r *run) writeFacts(name string, facts fact.Set) error {
+// writeFacts keeps a set as evidence in a file of the run directory, each fact on a line of its own: there are tens of thousands, for
+// grep and diff rather than for the eye.
+func (r *run) writeFacts(file string, facts fact.Set) error {
 	var content bytes.Buffer
 	separator := "[\n"
 	for _, f := range facts.All() {
@@ -152,5 +152,5 @@ func (r *run) writeFacts(name string, facts fact.Set) error {
 		content.WriteString("[")
 	}
 	content.WriteString("\n]\n")
-	return r.dir.Write(filepath.Join(rundir.Facts, name+".json"), content.Bytes())
+	return r.dir.Write(file, content.Bytes())
 }

@@ -29,7 +29,7 @@ func (r *run) hideSecrets() error {
 	for i := range r.specs {
 		r.specs[i].Message = r.hider.Hide(r.specs[i].Message)
 	}
-	keep := []string{rundir.Facts, rundir.Handoffs, rundir.Kept}
+	keep := []string{rundir.Facts, rundir.HelperFacts, rundir.Handoffs, rundir.Kept}
 	if r.dir.Has(rundir.Kept) {
 		keep = append(keep, rundir.Console)
 	}

@@ -69,9 +69,10 @@ func (e *environment) collect(ctx context.Context, kept bool) (err error) {
 	parts, failures[3] = proxy.Sweep(harness.PackageCache(e.Dirs.Cache), 0)
 	halves, err := harness.SweepBaselines(harness.BaselineCache(e.Dirs.Cache), time.Now())
 	disks, errDisks := harness.SweepBaselines(harness.FilesCache(e.Dirs.Cache), time.Now())
+	kits, errKits := harness.SweepBaselines(harness.KitCache(e.Dirs.Cache), time.Now())
 	rooms, sweeping := sweepRooms(e.Dirs.Cache)
-	failures[3] = errors.Join(failures[3], err, errDisks, sweeping)
-	result.Files = slices.Concat(result.Files, parts, halves, disks, rooms)
+	failures[3] = errors.Join(failures[3], err, errDisks, errKits, sweeping)
+	result.Files = slices.Concat(result.Files, parts, halves, disks, kits, rooms)
 	return errors.Join(e.render(result, text(result.table())), errors.Join(failures[:]...))
 }
 

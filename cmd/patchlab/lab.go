@@ -14,12 +14,14 @@ import (
 	"github.com/patchlab/patchlab/harness/gc"
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/guest/agentguest"
+	"github.com/patchlab/patchlab/harness/helper"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
 	"github.com/patchlab/patchlab/harness/hypervisor/private"
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/mirror"
 	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/probe/embedded"
 	"github.com/patchlab/patchlab/harness/suite"
 	"github.com/patchlab/patchlab/harness/timing"
 	"github.com/patchlab/patchlab/harness/undo"
@@ -216,6 +218,7 @@ func (e *environment) lab(open func(context.Context) (harness.Host, error), scen
 		Mirror:    mirror.Find,
 		Share:     accel.Share,
 		DiskFiles: diskFiles,
+		Kit:       kitOf,
 		Suites:    suite.Runner{Program: self, Dir: scenarioDir},
 		Timeouts:  timing.Default(),
 		RunsDir:   e.Dirs.Runs,
@@ -226,14 +229,39 @@ func (e *environment) lab(open func(context.Context) (harness.Host, error), scen
 
 // diskFiles reads the files of an image on this host.
 func diskFiles(ctx context.Context, of image.Image, scratch string) (files *probe.Files, err error) {
+	err = onDisk(ctx, of, scratch, func(disk io.ReaderAt, size int64) error {
+		files, err = probe.DiskFiles(ctx, disk, size, time.Now)
+		return err
+	})
+	return files, err
+}
+
+// kitOf makes of an image what helper domains boot.
+func kitOf(ctx context.Context, of image.Image, scratch string) (kit helper.Content, err error) {
+	program, err := embedded.Probe()
+	if err != nil {
+		return kit, err
+	}
+	err = onDisk(ctx, of, scratch, func(disk io.ReaderAt, size int64) error {
+		root, err := probe.FindRoot(disk, size)
+		if err == nil {
+			kit, err = helper.Make(root, program)
+		}
+		return err
+	})
+	return kit, err
+}
+
+// onDisk hands a raw copy of an image's disk to use.
+func onDisk(ctx context.Context, of image.Image, scratch string, use func(disk io.ReaderAt, size int64) error) (err error) {
 	size, err := of.Flatten(ctx, scratch)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	disk, err := os.Open(scratch)
 	if err != nil {
-		return nil, fmt.Errorf("reading the files of %s: %w", of.Name, err)
+		return fmt.Errorf("reading the disk of %s: %w", of.Name, err)
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()
-	return probe.DiskFiles(ctx, disk, size, time.Now)
+	return use(disk, size)
 }

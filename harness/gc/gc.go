@@ -126,7 +126,7 @@ func (s *Swept) sweepRun(ctx context.Context, dir string, orphans []orphan, kept
 		return nil
 	}
 	// The run was killed before it could do this itself.
-	return secret.NewHider().HideBelow(dir, rundir.Facts, rundir.Handoffs)
+	return secret.NewHider().HideBelow(dir, rundir.Facts, rundir.HelperFacts, rundir.Handoffs)
 }
 
 func (s *Swept) undefine(ctx context.Context, orphans []orphan) error {
@@ -154,7 +154,7 @@ func (s *Swept) removeFiles(dir *rundir.Dir) error {
 	// Half-written files, see [rundir.Dir.Write], what belongs to clones that the driver did not come to know, and sockets by which
 	// a guest was being saved or going on, and its checkpoints: directories after what is in them.
 	for _, pattern := range []string{
-		"*.new", "*/*.new", "*" + rundir.DiskExt, "*" + rundir.VariablesExt, "*" + rundir.SeedExt, rundir.HandPackages + "/*/*",
+		"*.new", "*/*.new", "*" + rundir.DiskExt, "*" + rundir.VariablesExt, "*" + rundir.SeedExt, "*" + rundir.InitrdExt, rundir.HandPackages + "/*/*",
 		rundir.Moves + "*/*", rundir.Moves + "*",
 		rundir.Checkpoints + "/*/*", rundir.Checkpoints + "/*", rundir.Checkpoints,
 	} {

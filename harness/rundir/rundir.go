@@ -35,7 +35,12 @@ const (
 	Journal    = "journal"     // directory: PHASE.log, the guest's journal where something was found
 	OutOfBand  = "out-of-band" // directory: PHASE.log, what the agent told of a guest that ssh does not reach
 	PowerCut   = "power-cut"   // directory: PHASE.log, what a power cut kept and lost
-	Diffs      = "diffs"       // directory: text diffs of changed files
+	// What a helper domain read from the disk of a dead guest, and its own console.
+	HelperFacts   = OutOfBand + "/helper-facts.json"
+	HelperJournal = OutOfBand + "/helper-journal.log"
+	HelperConsole = OutOfBand + "/helper-console.log"
+
+	Diffs = "diffs" // directory: text diffs of changed files
 	// HandPackages is a directory, INCREMENT/FILE: packages that a bench installs by hand, while it does. They are no evidence.
 	HandPackages = "by-hand-packages"
 	Overlay      = "disk.qcow2"
@@ -47,11 +52,12 @@ const (
 	lockFile     = "lock"
 )
 
-// What the names of a guest's disk, its EFI variables and its seed end with. They are no evidence, and go with the domain.
+// What the names of a guest's disk, its EFI variables, its seed and its initrd end with. They are no evidence, and go with the domain.
 const (
 	DiskExt      = ".qcow2"
 	VariablesExt = ".fd"
 	SeedExt      = ".iso"
+	InitrdExt    = ".initrd" // of a helper
 )
 
 // Moves begins the names of directories with a socket by which a driver saves a guest or lets it go on. They last for seconds.

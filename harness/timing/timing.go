@@ -16,6 +16,7 @@ type Timeouts struct {
 	Command  time.Duration // any other command in the guest
 	Quiet    time.Duration // a boot has said that it goes no further, until that is believed
 	Silence  time.Duration // the least that a stage of a boot may say nothing
+	Helper   time.Duration // power on of a helper domain until it has opened a disk, or until it is off
 	Driver   time.Duration // one call to the hypervisor
 	Cleanup  time.Duration // teardown as a whole, on its own clock
 }
@@ -26,7 +27,7 @@ func Default() Timeouts {
 		Boot: 3 * time.Minute, Settle: time.Minute, Answer: 5 * time.Second, Shutdown: 2 * time.Minute,
 		Apply: 15 * time.Minute, Stage: 10 * time.Minute,
 		Probe: time.Minute, Command: time.Minute, Quiet: time.Second, Silence: 15 * time.Second,
-		Driver: time.Minute, Cleanup: 2 * time.Minute,
+		Helper: 30 * time.Second, Driver: time.Minute, Cleanup: 2 * time.Minute,
 	}
 }
 
@@ -37,6 +38,7 @@ func (t Timeouts) Scaled(factor float64) Timeouts {
 	t.Boot, t.Settle, t.Answer, t.Shutdown = scale(t.Boot), scale(t.Settle), scale(t.Answer), scale(t.Shutdown)
 	t.Apply, t.Stage = scale(t.Apply), scale(t.Stage)
 	t.Probe, t.Command = scale(t.Probe), scale(t.Command)
+	t.Helper = scale(t.Helper)
 	t.Quiet, t.Silence = scale(t.Quiet), scale(t.Silence)
 	return t
 }

@@ -3,6 +3,7 @@ package guesttest
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,7 +69,9 @@ func NewScript() *Script {
 }
 
 func newBootID() File {
-	id := strings.ToLower(rand.Text() + rand.Text())
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails, crypto/rand says
+	id := hex.EncodeToString(random[:])
 	return File{Mode: 0o444, Content: fmt.Appendf(nil, "%s-%s-%s-%s-%s\n", id[:8], id[8:12], id[12:16], id[16:20], id[20:32])}
 }
 
