@@ -12,29 +12,31 @@ import (
 	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/helper"
 	"github.com/patchlab/patchlab/harness/printable"
-	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
 // readDead has a helper domain read the disk of a guest that nobody reaches any more, on an overlay that is thrown away, and adds to
 // the finding what it tells. That is evidence: the finding stands without it, and that it cannot be had is only told.
-func (r *run) readDead(ctx context.Context, c *clone, f *verdict.Finding) {
+func (r *run) readDead(ctx context.Context, c *clone, p *phase, f *verdict.Finding) {
 	if r.lab.Kit == nil {
 		return
 	}
-	err := r.phase(PhaseHelper, "", func(p *phase) error {
-		err := r.withHelper(ctx, c, p, false, func(ctx context.Context, h *helper.Helper) error {
-			return r.examine(ctx, c, p, h, f)
-		})
-		if r.options.Keep && c.isOff { // whoever wants to look at it finds it as it was
-			err = errors.Join(err, c.turnOn(ctx))
-		}
-		return err
+	p.note("opening the dead guest's disk in a helper domain")
+	err := r.withHelper(ctx, c, p, false, func(ctx context.Context, h *helper.Helper) error {
+		return r.examine(ctx, c, p, h, f)
 	})
 	if err != nil && ctx.Err() == nil {
-		r.emit(progress.Note, PhaseHelper, "what the dead guest has on its disk is not known: "+err.Error(), 0)
+		p.note("what the dead guest has on its disk is not known: %v", err)
 	}
+}
+
+// leaveOn turns a clone that is going to be kept on again if a helper has had its disk: whoever wants to look at it finds it as it was.
+func (r *run) leaveOn(ctx context.Context, c *clone) error {
+	if !r.options.Keep || !c.isOff {
+		return nil
+	}
+	return c.turnOn(ctx)
 }
 
 // byHelper says in a finding how what it quotes was come by.
@@ -45,8 +47,8 @@ func (r *run) examine(ctx context.Context, c *clone, p *phase, h *helper.Helper,
 	for _, problem := range h.Opened.Problems {
 		p.note("the guest's disk: %s", problem)
 	}
-	_, failed := p.step("journal", func() error { return r.readJournal(ctx, p, h, f) })
-	_, err := p.step("capture", func() error {
+	_, failed := p.step("helper: journal", func() error { return r.readJournal(ctx, p, h, f) })
+	_, err := p.step("helper: capture", func() error {
 		ctx, cancel := context.WithTimeout(ctx, r.bounds.Probe)
 		defer cancel()
 		read, err := h.Facts(ctx, c.files)

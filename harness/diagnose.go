@@ -17,7 +17,7 @@ import (
 
 // diagnose tells a boot that failed because of the patch from one that the lab spoiled. The patch is blamed only while
 // the domain still runs, the guest's console is there as a witness, and the guest, unpatched, was seen to boot.
-func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, took float64, cause error) error {
+func (r *run) diagnose(ctx context.Context, c *clone, p *phase, mode scenario.Reboot, took float64, cause error) error {
 	seen, evidence, err := r.seenDead(ctx, c, cause)
 	if err != nil {
 		return err
@@ -25,7 +25,7 @@ func (r *run) diagnose(ctx context.Context, c *clone, mode scenario.Reboot, took
 	f := bootFinding(seen, string(mode))
 	f.Increment, f.Evidence = r.onlyIncrement(), evidence
 	r.end.BootFailed = f.ID != "PL205"
-	r.readDead(ctx, c, &f)
+	r.readDead(ctx, c, p, &f)
 	r.judge.Add(f)
 	r.result.Boots = append(r.result.Boots, report.Boot{
 		Mode: string(mode), Stage: string(seen.Stage), Seconds: took, Cause: seen.Cause,

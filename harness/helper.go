@@ -16,9 +16,6 @@ import (
 	"github.com/patchlab/patchlab/harness/wait"
 )
 
-// PhaseHelper is the phase in which a helper domain opens the disk of a guest that nobody reaches any more.
-const PhaseHelper = "helper"
-
 // helperPurpose is part of the name of its domain.
 const helperPurpose = "helper"
 
@@ -33,7 +30,7 @@ func (r *run) withHelper(ctx context.Context, c *clone, p *phase, mend bool, use
 	if !ok {
 		return errNoDisk
 	}
-	kit, err := r.kit(ctx)
+	kit, err := r.kit(ctx, p)
 	if err != nil {
 		return fmt.Errorf("making a helper: %w", err)
 	}
@@ -41,7 +38,7 @@ func (r *run) withHelper(ctx context.Context, c *clone, p *phase, mend bool, use
 	if err != nil {
 		return err
 	}
-	if _, err := p.step("off", func() error { return c.turnOff(ctx) }); err != nil {
+	if _, err := p.step("helper: off", func() error { return c.turnOff(ctx) }); err != nil {
 		return err
 	}
 	spec := r.helperSpec(disk, mend)
@@ -52,7 +49,7 @@ func (r *run) withHelper(ctx context.Context, c *clone, p *phase, mend bool, use
 	defer func() { err = errors.Join(err, removeIfThere(spec.Initrd)) }()
 	kit.Initrd = spec.Initrd
 	var h *helper.Helper
-	_, err = p.step("boot", func() (err error) {
+	_, err = p.step("helper: boot", func() (err error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, r.bounds.Helper, fmt.Errorf("the helper did not open the disk within %s", r.bounds.Helper))
 		defer cancel()
 		h, err = helper.Open(ctx, r.host.Driver, spec, kit)
@@ -69,7 +66,7 @@ func (r *run) withHelper(ctx context.Context, c *clone, p *phase, mend bool, use
 	if err := use(ctx, h); err != nil || !mend {
 		return err
 	}
-	_, err = p.step("back", func() error {
+	_, err = p.step("helper: end", func() error {
 		ctx, cancel := context.WithTimeout(ctx, r.bounds.Helper)
 		defer cancel()
 		return h.Off(ctx)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/patchlab/patchlab/harness/helper"
 	"github.com/patchlab/patchlab/harness/probe"
-	"github.com/patchlab/patchlab/harness/progress"
 )
 
 // KitCache is where the kits of helpers are kept below the cache's directory.
@@ -20,7 +19,7 @@ var errNoKit = errors.New("there is no way to make a helper here")
 
 // kit finds what helpers of the run's image boot, or has it made of the image's disk: the kernel of a given state, or of what the
 // patch left, is not known to boot.
-func (r *run) kit(ctx context.Context) (helper.Kit, error) {
+func (r *run) kit(ctx context.Context, p *phase) (helper.Kit, error) {
 	if r.lab.Kit == nil {
 		return helper.Kit{}, errNoKit
 	}
@@ -32,7 +31,7 @@ func (r *run) kit(ctx context.Context) (helper.Kit, error) {
 		used(kit.Initrd, r.lab.Now())
 		return kit, nil
 	}
-	waiting := func() { r.emit(progress.Note, PhaseHelper, "another run is making its kernel ready", 0) }
+	waiting := func() { p.note("another run is making the helper's kernel ready") }
 	unlockKernel, err := lockKnown(ctx, kit.Kernel, waiting)
 	if err != nil {
 		return helper.Kit{}, err

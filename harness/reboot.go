@@ -24,7 +24,7 @@ func (r *run) reboot(ctx context.Context, c *clone, mode scenario.Reboot) error 
 			return err
 		})
 		if err != nil {
-			return r.diagnose(ctx, c, mode, took, err)
+			return r.diagnose(ctx, c, p, mode, took, err)
 		}
 		if r.facts, err = r.capture(ctx, c, p, "reboot-"+string(mode)); err != nil {
 			return err

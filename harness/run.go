@@ -208,11 +208,15 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 	r.tellEnded(c, "compare", "")
 	r.letGo() // no connection outlives a reboot
 	for _, mode := range r.scenario.Reboot {
-		if err := r.reboot(ctx, c, mode); err != nil || r.end.BootFailed {
+		if err := r.reboot(ctx, c, mode); err != nil {
 			return err
 		}
+		if r.end.BootFailed {
+			return r.leaveOn(ctx, c)
+		}
 		if c.conn == nil || r.labFault != nil {
-			return r.labFault // it settled, but there is no way in; told as a finding if it is the guest's doing
+			// It settled, but there is no way in; told as a finding if it is the guest's doing.
+			return errors.Join(r.labFault, r.leaveOn(ctx, c))
 		}
 		if err := r.compare(ctx, c, "reboot", string(mode)); err != nil || c.outOfBand {
 			return err
