@@ -30,6 +30,17 @@ func places(entries []*Entry, above Place) []Place {
 	return found
 }
 
+// Linux returns the entries that start a Linux, in the order of the menu.
+func (m *Menu) Linux() []*Entry {
+	var found []*Entry
+	for _, place := range m.Places() {
+		if entry := place.Entry(); entry.Linux != "" {
+			found = append(found, entry)
+		}
+	}
+	return found
+}
+
 // Kernel finds the place from which a kernel is started as on every day: not for a recovery.
 func (m *Menu) Kernel(release string) (Place, bool) {
 	for _, place := range m.Places() {
