@@ -39,10 +39,10 @@ func facts(ctx context.Context, arguments []string, stdout, stderr io.Writer) er
 	}
 	src.Want(wanted)
 	connected := time.Since(began)
-	collectors := slices.DeleteFunc(all, func(c collect.Collector) bool {
-		return *only != "" && c.Kind != fact.Kind(*only)
-	})
-	doc, taken := collect.Run(ctx, src, collectors, time.Now)
+	if *only != "" {
+		all = slices.DeleteFunc(append(all, collect.Audit()...), func(c collect.Collector) bool { return c.Kind != fact.Kind(*only) })
+	}
+	doc, taken := collect.Run(ctx, src, all, time.Now)
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("reading facts: %w", err) // half of them would look as if the others were gone
 	}

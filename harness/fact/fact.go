@@ -45,6 +45,23 @@ const (
 	// KindKernel is a kernel, named running, default (what the boot loader would start) or installed:RELEASE. release,
 	// for installed ones image, initrd (paths) and package; cmdline of the running and the default one.
 	KindKernel Kind = "kernel"
+	// KindBoot is one of the things that the next boot depends on, read before a reboot only and in a set of its own. state is "whole",
+	// "missing", "cut off: WHY" or "unknown: WHY". Named:
+	//   - loader: GRUB's configuration. config (its path), text, modified and settings (when it and /etc/default/grub were written,
+	//     seconds since 1970), state, saved_entry, next_entry.
+	//   - named (UUID)/PATH: a file as the configuration names it. path (where the running system has it).
+	//   - file PATH: a kernel, an initrd, an EFI program or a configuration beside one. what (kernel, initrd, loader, stub), state, size,
+	//     changed; of a kernel release and package; of an initrd releases and modules (comma separated); of a stub text.
+	//   - running (release), root (device, fstype, needs: modules), modules RELEASE (state, needs: all modules that the root device
+	//     asks this kernel to load, lacks: those that are not there).
+	//   - firmware: kind (bios, efi), order, current, next. disk NAME: state (grub, "grub: WHY", other, none), boot ("true" for the one
+	//     with /boot). efi NUMBER: title, partition, file, active. esp MOUNTPOINT: partition.
+	//   - device NAME (node), fstab MOUNTPOINT, fstab swap SOURCE and crypttab NAME (source, fstype, options).
+	//   - room DIRECTORY: mount, fstype, free and total (bytes), inodes, readonly.
+	//   - target: unit, path, state of default.target. program UNIT: path of one that an enabled service lacks.
+	//   - emergency: locked, forced (whether a login without a password was allowed). autoremove: packages.
+	//   - check PROGRAM: what a daemon says of its own configuration. unit, command, exit, text.
+	KindBoot Kind = "boot"
 	// KindStale is a process group that still maps a deleted file, named UNIT EXECUTABLE FILE. pids, tty, users.
 	KindStale Kind = "stale"
 )

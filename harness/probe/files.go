@@ -159,6 +159,20 @@ func (b *build) askFacts(ctx context.Context, by Runner, subcommand string, know
 	return doc, err
 }
 
+// BootFacts reads what the next boot depends on. The probe must be installed. It takes some seconds, and has daemons check their
+// configuration.
+func BootFacts(ctx context.Context, by Runner) (Document, error) {
+	b, err := current()
+	if err != nil {
+		return Document{}, err
+	}
+	var doc Document
+	if err := b.ask(ctx, by, "facts --only "+string(fact.KindBoot), &doc); err != nil {
+		return Document{}, fmt.Errorf("reading facts: %w", err)
+	}
+	return checked(doc)
+}
+
 // whole adds to what the guest sent what it did not have to send.
 func whole(doc Document, known *Files) (Reading, error) {
 	doc, err := checked(doc)

@@ -79,13 +79,18 @@ func runCommand(ctx context.Context, name string, arguments ...string) ([]byte, 
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	command := exec.CommandContext(ctx, name, arguments...)
-	command.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+	command.Env = commandEnvironment()
 	output := &boundedBuffer{left: maxDatabase}
 	command.Stdout = output
 	if err := command.Run(); err != nil {
 		return nil, fmt.Errorf("running %s: %w", name, err)
 	}
 	return output.Bytes(), nil
+}
+
+// commandEnvironment is that of the guest's programs, whoever asks.
+func commandEnvironment() []string {
+	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
 }
 
 // boundedBuffer refuses what is too much.

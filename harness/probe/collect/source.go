@@ -42,6 +42,7 @@ type Source struct {
 	scratch []byte
 
 	command  func(ctx context.Context, name string, arguments ...string) ([]byte, error)
+	check    func(ctx context.Context, name string, arguments ...string) (output string, exit int, err error)
 	database *packageRead
 	accounts func() (*accountDB, error)
 	table    func() (*processTable, error)
@@ -56,7 +57,7 @@ func (s *Source) Want(files FilesWanted) { s.wanted = files }
 // NewSource reads below root, "/" in a guest. manager may be nil where systemd does not run. pid is the probe's own: it and
 // the login that runs it are left out of the facts.
 func NewSource(root string, manager Manager, pid int) *Source {
-	s := &Source{root: root, manager: manager, pid: pid, scratch: make([]byte, 64<<10), command: runCommand}
+	s := &Source{root: root, manager: manager, pid: pid, scratch: make([]byte, 64<<10), command: runCommand, check: runCheck}
 	s.accounts = sync.OnceValues(func() (*accountDB, error) { return readAccounts(s) })
 	s.table = sync.OnceValues(func() (*processTable, error) { return readProcesses(s) })
 	return s

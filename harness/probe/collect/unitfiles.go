@@ -72,6 +72,7 @@ type unitLink struct {
 type unitTokens struct {
 	kind, bus, instance string   // Type=, BusName=, DefaultInstance=
 	starts              bool     // has an ExecStart=
+	programs            []string // that ExecStart= runs, without the ones that may fail
 	installs            bool     // has WantedBy=, RequiredBy= or Alias=
 	aliases             []string // Alias=
 	also                bool     // has Also=
@@ -201,6 +202,7 @@ func (t *unitTokens) parse(content []byte) {
 			t.instance = value
 		case "ExecStart":
 			t.starts = t.starts || value != ""
+			t.start(value)
 		case "WantedBy", "RequiredBy", "UpheldBy":
 			t.installs = t.installs || value != ""
 		case "Alias":
@@ -209,6 +211,19 @@ func (t *unitTokens) parse(content []byte) {
 		case "Also":
 			t.also = t.also || value != ""
 		}
+	}
+}
+
+// start notes the program of an ExecStart=; an empty one takes back those before it.
+func (t *unitTokens) start(value string) {
+	if value == "" {
+		t.programs = nil
+		return
+	}
+	program, _, _ := strings.Cut(value, " ")
+	bare := strings.TrimLeft(program, "@-:+!|")
+	if mayFail := strings.Contains(program[:len(program)-len(bare)], "-"); !mayFail && strings.HasPrefix(bare, "/") && !strings.ContainsAny(bare, `%$"\`) {
+		t.programs = append(t.programs, bare)
 	}
 }
 
