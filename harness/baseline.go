@@ -104,6 +104,9 @@ func (r *run) learnBaseline(ctx context.Context, c *clone, p *phase) (err error)
 	if r.known.Second, err = r.capture(ctx, c, p, "baseline-second"); err != nil {
 		return err
 	}
+	if r.known.Boot, err = r.readBoot(ctx, c, p, "baseline-boot"); err != nil {
+		return err
+	}
 	r.known.Reach, err = r.askReach(ctx, c.conn)
 	return err
 }

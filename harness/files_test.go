@@ -86,7 +86,7 @@ func TestTheFilesOfAnImageAreReadOnceOnTheHost(t *testing.T) {
 	}
 	for _, s := range l.servers {
 		for _, command := range s.guest.Commands() {
-			if subcommand("facts")(command) && !strings.Contains(command.Line, " --index ") {
+			if subcommand("facts")(command) && !strings.Contains(command.Line, " --index ") && !strings.Contains(command.Line, " --only ") {
 				t.Errorf("%s is read as if nothing were known of it: %s", s.spec.Name, command.Line)
 			}
 		}

@@ -32,7 +32,7 @@ func TestAGivenStateIsMadeOnceAndIsNotTheCandidates(t *testing.T) {
 			t.Fatalf("outcome %s (%s), findings %v", first.Outcome, first.Reason, ids(first))
 		}
 		want := "teardown:done, prepare given:done, baseline:done, control:done, teardown:done, prepare:done, apply good:done, " +
-			"compare:done, reboot:done, compare:done, teardown:done"
+			"compare:done, audit:done, reboot:done, compare:done, teardown:done"
 		if diff := cmp.Diff(want, phases(first)); diff != "" {
 			t.Errorf("phases of the first run (-want +got):\n%s", diff)
 		}
@@ -40,7 +40,7 @@ func TestAGivenStateIsMadeOnceAndIsNotTheCandidates(t *testing.T) {
 			t.Errorf("image is %+v", first.Image)
 		}
 		second := lab.run(withGiven(scripted("good")))
-		want = "prepare given:cached, baseline:cached, control:cached, prepare:done, apply good:done, compare:done, reboot:done, " +
+		want = "prepare given:cached, baseline:cached, control:cached, prepare:done, apply good:done, compare:done, audit:done, reboot:done, " +
 			"compare:done, teardown:done"
 		if diff := cmp.Diff(want, phases(second)); diff != "" {
 			t.Errorf("phases of the second run (-want +got):\n%s", diff)

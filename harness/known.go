@@ -22,8 +22,8 @@ import (
 
 // baselineSchema changes when what is cached changes its meaning. 3: secrets are hidden, and the file has a digest. 4: clones have
 // a generation id, and firmware that calls them by the same UUID. 5: all files of the system are facts. 6: the
-// stages of the control boot are timed. 7: the lab's own key is left out.
-const baselineSchema = 7
+// stages of the control boot are timed. 7: the lab's own key is left out. 8: what the next boot depends on is read.
+const baselineSchema = 8
 
 // known is what is known of an image without any patch: paid once per image and kept.
 type known struct {
@@ -31,6 +31,8 @@ type known struct {
 	Baseline fact.Set `json:"baseline"`
 	Second   fact.Set `json:"second"`  // the same guest, read again a little later
 	Control  fact.Set `json:"control"` // after an unpatched reboot
+	// Boot is what the next boot depends on, read before the control reboot.
+	Boot fact.Set `json:"boot"`
 	// BootSeconds is how long the control reboot took, from the request until it settled.
 	BootSeconds float64 `json:"boot_seconds"`
 	// Stages are the seconds that the control boot spent in each stage that its console shows.

@@ -512,6 +512,10 @@ func (s *server) reboot() string {
 func (s *server) document(_ context.Context, command guest.Command) guest.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if strings.HasSuffix(command.Line, " --only boot") {
+		only := fact.NewSet(slices.Collect(maps.Values(s.facts))...).OfKind(fact.KindBoot)
+		return guest.Result{Stdout: []byte(render(probe.Document{Probe: "1", BootID: s.bootID(), Facts: fact.NewSet(only...)}))}
+	}
 	var known protocol.Index
 	if _, path, asked := strings.Cut(command.Line, " --index "); asked {
 		content, there := s.indexes[path]
@@ -529,6 +533,7 @@ func (s *server) document(_ context.Context, command guest.Command) guest.Result
 	}
 	files := &protocol.Files{Seen: protocol.NewSeen(known)}
 	told := maps.Clone(s.facts)
+	maps.DeleteFunc(told, func(k fact.Key, _ fact.Fact) bool { return k.Kind == fact.KindBoot })
 	for _, f := range fact.NewSet(slices.Collect(maps.Values(s.facts))...).OfKind(fact.KindFile) {
 		if position, found := known.Find(printOf(f)); found {
 			protocol.SetSeen(files.Seen, position)

@@ -174,7 +174,7 @@ func TestALockedOutGuestIsJudgedByItsFactsAllTheSame(t *testing.T) {
 		if diff := gocmp.Diff([]string{"bad"}, result.Guilty); diff != "" {
 			t.Errorf("guilty (-want +got):\n%s", diff)
 		}
-		want := "prepare:done, apply bad:done, compare:done, reboot:done, compare:no ssh, teardown:done"
+		want := "prepare:done, apply bad:done, compare:done, audit:done, reboot:done, compare:no ssh, teardown:done"
 		if got := phases(result); !strings.HasSuffix(got, want) {
 			t.Errorf("phases %s, want %s", got, want)
 		}
@@ -215,7 +215,7 @@ func TestSSHThatGoesAwayInApplyDoesNotEndTheRun(t *testing.T) {
 		if diff := gocmp.Diff(want, ids(result)); diff != "" || result.Outcome != verdict.Regression || installed != 1 {
 			t.Errorf("outcome %s (%s), installed %d times, findings (-want +got):\n%s", result.Outcome, result.Reason, installed, diff)
 		}
-		order := "apply bad:done, apply next:no ssh, compare:no ssh, reboot:done, compare:no ssh, teardown:done"
+		order := "apply bad:done, apply next:no ssh, compare:no ssh, audit:done, reboot:done, compare:no ssh, teardown:done"
 		if got := phases(result); !strings.HasSuffix(got, order) {
 			t.Errorf("phases %s, want %s", got, order)
 		}
@@ -231,7 +231,7 @@ func TestSSHThatComesBackWithTheRebootIsUsedAgain(t *testing.T) {
 			s.guest.Down()
 		}
 		result := lab.run(scripted("bad"))
-		want := "apply bad:done, compare:no ssh, reboot:done, compare:done, teardown:done"
+		want := "apply bad:done, compare:no ssh, audit:done, reboot:done, compare:done, teardown:done"
 		if got := phases(result); !strings.HasSuffix(got, want) {
 			t.Errorf("phases %s, want %s", got, want)
 		}

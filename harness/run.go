@@ -186,7 +186,7 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 			return err
 		}
 		if r.end.ApplyFailed {
-			return nil // there is no point in booting what is half installed
+			return r.audit(ctx, c, "") // there is no point in booting what is half installed, but would it boot?
 		}
 		if err := r.settle(ctx, c, increment); err != nil {
 			return err
@@ -207,7 +207,13 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 	}
 	r.tellEnded(c, "compare", "")
 	r.letGo() // no connection outlives a reboot
+	if len(r.scenario.Reboot) == 0 {
+		return r.audit(ctx, c, "")
+	}
 	for _, mode := range r.scenario.Reboot {
+		if err := r.audit(ctx, c, string(mode)); err != nil {
+			return err
+		}
 		if err := r.reboot(ctx, c, mode); err != nil {
 			return err
 		}

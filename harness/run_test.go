@@ -48,12 +48,12 @@ func TestAGoodPatchPassesAndTheNextRunPaysNoBaseline(t *testing.T) {
 		if first.Outcome != verdict.Pass {
 			t.Fatalf("outcome %s (%s), findings %v", first.Outcome, first.Reason, ids(first))
 		}
-		want := "baseline:done, control:done, teardown:done, prepare:done, apply good:done, compare:done, reboot:done, compare:done, teardown:done"
+		want := "baseline:done, control:done, teardown:done, prepare:done, apply good:done, compare:done, audit:done, reboot:done, compare:done, teardown:done"
 		if diff := cmp.Diff(want, phases(first)); diff != "" {
 			t.Errorf("phases of the first run (-want +got):\n%s", diff)
 		}
 		second := lab.run(scripted("good"))
-		want = "baseline:cached, control:cached, prepare:done, apply good:done, compare:done, reboot:done, compare:done, teardown:done"
+		want = "baseline:cached, control:cached, prepare:done, apply good:done, compare:done, audit:done, reboot:done, compare:done, teardown:done"
 		if diff := cmp.Diff(want, phases(second)); diff != "" {
 			t.Errorf("phases of the second run (-want +got):\n%s", diff)
 		}

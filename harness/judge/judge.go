@@ -49,10 +49,11 @@ type Judge struct {
 	unpatched unpatched            // what is known of the guest without the patch
 	after     map[string]unpatched // and of what it does after some ways to reboot
 
-	moved     map[string]string // package -> increment that moved it
-	put       map[string]string // file -> increment that put it there by its own files:
-	restarted map[string]bool   // units that patchlab restarted
-	matched   map[int]bool      // allowances that matched something
+	moved     map[string]string   // package -> increment that moved it
+	put       map[string]string   // file -> increment that put it there by its own files:
+	restarted map[string]bool     // units that patchlab restarted
+	matched   map[int]bool        // allowances that matched something
+	since     map[fact.Key]string // what drifted -> the increment after which it first did
 
 	findings []verdict.Finding
 	added    map[subject]bool // those that no drift showed, so that no drift's end heals them
@@ -84,7 +85,7 @@ type subject struct {
 func New(c Case) *Judge {
 	j := &Judge{
 		base: c, after: map[string]unpatched{}, moved: map[string]string{}, put: map[string]string{},
-		restarted: map[string]bool{}, matched: map[int]bool{}, added: map[subject]bool{},
+		restarted: map[string]bool{}, matched: map[int]bool{}, added: map[subject]bool{}, since: map[fact.Key]string{},
 	}
 	samples := append([]fact.Set{c.Baseline}, c.Samples...)
 	j.unpatched = unpatched{drift.Learn(samples...), map[subject]bool{}}
@@ -183,6 +184,7 @@ func (j *Judge) At(b Boundary) []drift.Drift {
 		}
 	}
 	drifts, found := j.classify(b)
+	j.attribute(drifts, b.Increment)
 	if b.Phase == "settle" && j.previous.Increment == b.Increment {
 		j.dropHealed(found, b.Increment)
 	}
@@ -203,6 +205,15 @@ func (j *Judge) Beyond(b Boundary) []verdict.Finding {
 	})
 }
 
+// attribute notes the increment that moved each fact.
+func (j *Judge) attribute(drifts []drift.Drift, increment string) {
+	for _, d := range drifts {
+		if _, known := j.since[d.Key]; !known && increment != "" && d.Class != drift.Volatile {
+			j.since[d.Key] = increment
+		}
+	}
+}
+
 func (j *Judge) dropHealed(found []verdict.Finding, increment string) {
 	still := map[subject]bool{}
 	for _, f := range found {
@@ -221,7 +232,7 @@ func (j *Judge) add(f verdict.Finding, b Boundary) {
 	if slices.ContainsFunc(j.findings, func(o verdict.Finding) bool { return o.ID == f.ID && o.Subject == f.Subject }) {
 		return
 	}
-	f.Phase, f.Mode, f.Increment = b.Phase, b.Mode, cmp.Or(b.Increment, j.guilty(f))
+	f.Phase, f.Mode, f.Increment = b.Phase, b.Mode, cmp.Or(b.Increment, f.Increment, j.guilty(f))
 	j.findings = append(j.findings, f)
 }
 
@@ -233,7 +244,7 @@ func (j *Judge) guilty(f verdict.Finding) string {
 			return earlier.Increment
 		}
 	}
-	return j.moved[f.Package]
+	return cmp.Or(j.since[f.Subject], j.moved[f.Package])
 }
 
 // owner is the unit to which a port or process belongs.

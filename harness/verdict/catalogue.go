@@ -251,7 +251,7 @@ func boots() []Entry {
 	return []Entry{
 		{
 			"PL701", Error, "boot entry, kernel, initrd or modules missing",
-			"The audit found that what the boot loader would start is incomplete: the next boot cannot succeed.",
+			"The audit before the reboot found that what would be started is incomplete: a kernel, its initrd, modules or default.target.",
 			"Rebuild it while the machine still runs: update-initramfs -u -k RELEASE, update-grub.",
 		},
 		{
