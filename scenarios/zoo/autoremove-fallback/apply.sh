@@ -1,0 +1,10 @@
+#!/bin/sh
+# What unattended-upgrades does with Remove-Unused-Kernel-Packages where APT's own protection of kernels was turned off.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+running=$(uname -r)
+for package in $(dpkg-query --show --showformat '${Package}\n' 'linux-image-[0-9]*'); do
+  [ "$package" = "linux-image-$running" ] || apt-mark auto "$package"
+done
+rm -f /etc/apt/apt.conf.d/01autoremove-kernels
+apt-get --yes -o APT::Protect-Kernels=false -o APT::NeverAutoRemove::=none autoremove --purge
