@@ -6,5 +6,4 @@ running=$(uname -r)
 for package in $(dpkg-query --show --showformat '${Package}\n' 'linux-image-[0-9]*'); do
   [ "$package" = "linux-image-$running" ] || apt-mark auto "$package"
 done
-rm -f /etc/apt/apt.conf.d/01autoremove-kernels
-apt-get --yes -o APT::Protect-Kernels=false -o APT::NeverAutoRemove::=none autoremove --purge
+apt-get --yes -o APT::Protect-Kernels=false autoremove --purge
