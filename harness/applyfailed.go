@@ -35,6 +35,14 @@ func (r *run) applyFailed(increment scenario.Increment, code int, output []byte)
 		Cause:    cause,
 		Evidence: []verdict.Evidence{{File: log, Lines: lines}},
 	}))
+	if lines := bootFull(output); len(lines) > 0 {
+		r.judge.Add(withRemedy(verdict.Finding{
+			ID: "PL704", Severity: verdict.Error, Phase: "apply", Increment: increment.Name,
+			Subject:  fact.Key{Kind: fact.KindMount, Name: "/boot"},
+			Title:    "there was no room left for the files that the boot needs: " + strings.TrimSpace(lines[0]),
+			Evidence: []verdict.Evidence{{File: log, Lines: lines}},
+		}))
+	}
 	if asked := conffileAsked.FindSubmatchIndex(output); asked != nil && bytes.Contains(output, []byte(conffileQuestion)) {
 		file := string(output[asked[2]:asked[3]])
 		r.judge.Add(withRemedy(verdict.Finding{
@@ -44,6 +52,24 @@ func (r *run) applyFailed(increment scenario.Increment, code int, output []byte)
 			Evidence: []verdict.Evidence{{File: log, Lines: head(output[asked[0]:], 8)}},
 		}))
 	}
+}
+
+// bootFull returns the lines that tell of a disk that was full while a kernel or an initrd was written, from the first on.
+func bootFull(output []byte) []string {
+	const most = 5
+	all := strings.Split(string(output), "\n")
+	i := slices.IndexFunc(all, func(line string) bool { return strings.Contains(line, "No space left on device") })
+	if i < 0 {
+		return nil
+	}
+	lines := all[i:min(len(all), i+most)]
+	aboutBoot := func(line string) bool {
+		return strings.Contains(line, "/boot/") || strings.Contains(line, "initramfs") || strings.Contains(line, "dracut")
+	}
+	if !slices.ContainsFunc(lines, aboutBoot) {
+		return nil
+	}
+	return lines
 }
 
 // whyApplyFailed finds what dpkg says of the first package that failed, and quotes it with what the package's script said

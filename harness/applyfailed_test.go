@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -33,6 +34,15 @@ Errors were encountered while processing:
  relayd
 `
 
+const bootIsFull = `update-initramfs: Generating /boot/initrd.img-6.1.0-51-amd64
+zstd: error 70 : Write error : cannot write block : No space left on device
+E: mkinitramfs failure zstd 70
+update-initramfs: failed for /boot/initrd.img-6.1.0-51-amd64 with 1.
+run-parts: /etc/kernel/postinst.d/initramfs-tools exited with return code 1
+dpkg: error processing package linux-image-6.1.0-51-amd64 (--configure):
+ installed linux-image-6.1.0-51-amd64 package post-installation script subprocess returned error exit status 1
+`
+
 func TestAnIncrementThatDoesNotInstallQuotesWhatSaysWhy(t *testing.T) {
 	tests := []struct {
 		name, output string
@@ -51,6 +61,18 @@ func TestAnIncrementThatDoesNotInstallQuotesWhatSaysWhy(t *testing.T) {
 			"a question that nobody answers", asks,
 			map[string]string{"PL503": "relayd: end of file on stdin at conffile prompt", "PL302": ""},
 			nil,
+		},
+		{
+			"no room for an initrd", bootIsFull,
+			map[string]string{
+				"PL503": "linux-image-6.1.0-51-amd64: installed linux-image-6.1.0-51-amd64 package post-installation script subprocess returned error exit status 1",
+				"PL704": "",
+			},
+			map[string][]string{"PL704": strings.Split(bootIsFull, "\n")[1:6]},
+		},
+		{
+			"no room for something else", "cp: error writing '/srv/a': No space left on device\n",
+			map[string]string{"PL503": ""}, nil,
 		},
 		{
 			"a script of the scenario's own", "one\ntwo\n",
