@@ -1,7 +1,10 @@
 package audit_test
 
 import (
+	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -305,6 +308,61 @@ func TestWhatWouldNotComeBackIsFound(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The recorded ones are those of unpatched guests, as the probe read them.
+func TestAnUnpatchedGuestGivesNoFalseAlarm(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no recorded facts: %v", err)
+	}
+	for _, name := range names {
+		if old, found := audit.Compare(recorded(t, name), recorded(t, name), ""); len(old)+len(found) > 0 {
+			t.Errorf("%s: %v, %v", name, told(old), told(found))
+		}
+	}
+}
+
+func recorded(t *testing.T, name string) fact.Set {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var facts fact.Set
+	if err := json.Unmarshal(content, &facts); err != nil {
+		t.Fatal(err)
+	}
+	return facts
+}
+
+// What a fault on a real machine looks like is made from its record.
+func TestAFaultOfARealMachineIsFound(t *testing.T) {
+	t.Parallel()
+	const kernel, initrd = "file /boot/vmlinuz-6.1.0-50-amd64", "file /boot/initrd.img-6.1.0-50-amd64"
+	web := recorded(t, "testdata/debian-12-web.json")
+	for _, c := range []struct {
+		fact, attribute, value, want string
+	}{
+		{kernel, "state", "missing", "PL701 error file /boot/vmlinuz-6.1.0-50-amd64"},
+		{initrd, "modules", "fan", "PL701 error file /boot/initrd.img-6.1.0-50-amd64"},
+		{"fstab /", "source", "UUID=gone", "PL705 error mount /"},
+		{"disk vda", "state", "none", "PL703 error boot firmware"},
+		{"room /boot", "free", "1000", "PL704 error mount /"},
+	} {
+		var spoilt []fact.Fact
+		for _, f := range web.All() {
+			f.Attributes = maps.Clone(f.Attributes)
+			if f.Name == c.fact {
+				f.Attributes[c.attribute] = c.value
+			}
+			spoilt = append(spoilt, f)
+		}
+		if _, found := audit.Compare(web, fact.NewSet(spoilt...), ""); !slices.Contains(told(found), c.want) {
+			t.Errorf("%s with %s %s: %v, want %s", c.fact, c.attribute, c.value, told(found), c.want)
+		}
 	}
 }
 

@@ -77,6 +77,6 @@ func (s *state) lockedOut(was *state, mayStop bool) []Finding {
 		return nil
 	}
 	f := finding(verdict.Warning, "PL712", fact.Key{Kind: fact.KindUser, Name: "root"},
-		"root has no password: if the boot stops in emergency mode, nobody can log in there", "emergency: root is locked, SYSTEMD_SULOGIN_FORCE is not set")
+		"the account root is locked: should the boot stop in emergency mode, nobody can log in there", "emergency: root is locked, SYSTEMD_SULOGIN_FORCE is not set")
 	return []Finding{f}
 }
