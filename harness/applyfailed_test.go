@@ -72,7 +72,8 @@ func TestAnIncrementThatDoesNotInstallQuotesWhatSaysWhy(t *testing.T) {
 		},
 		{
 			"no room for something else", "cp: error writing '/srv/a': No space left on device\n",
-			map[string]string{"PL503": ""}, nil,
+			map[string]string{"PL503": ""},
+			nil,
 		},
 		{
 			"a script of the scenario's own", "one\ntwo\n",
