@@ -102,7 +102,7 @@ func (r *run) readJournal(ctx context.Context, p *phase, h *helper.Helper, f *ve
 	}
 	f.Evidence = append(f.Evidence, evidence)
 	if len(failures) > 0 && !strings.Contains(f.Cause, failures[0].unit) {
-		f.Cause = strings.TrimPrefix(fmt.Sprintf("%s; the journal names %s: %s", f.Cause, failures[0].unit, failures[0].message), "; ")
+		f.Cause = strings.TrimPrefix(f.Cause+"; the journal says "+failures[0].told(), "; ")
 	}
 	return errors.Join(err, r.dir.Write(rundir.HelperJournal, []byte(text.String())))
 }
@@ -146,6 +146,14 @@ func isBootID(word string) bool {
 
 // failedJob is a unit that did not start, and what the init system says of it.
 type failedJob struct{ unit, message string }
+
+// told names the unit once.
+func (j failedJob) told() string {
+	if strings.Contains(j.message, j.unit) {
+		return j.message
+	}
+	return "of " + j.unit + ": " + j.message
+}
 
 // failedJobs are those of a boot that failed by themselves, the first first; what only depends on one of them is left out.
 func (r *run) failedJobs(ctx context.Context, h *helper.Helper, boot string) ([]failedJob, error) {

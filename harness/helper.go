@@ -19,26 +19,23 @@ import (
 // helperPurpose is part of the name of its domain.
 const helperPurpose = "helper"
 
-// errNoDisk means that this driver's domains do not let go of their disks.
-var errNoDisk = errors.New("the disks of this hypervisor's domains cannot be opened by another one")
-
 // withHelper turns the clone off, opens its disk in a helper domain, hands that to use, and takes the domain away again whatever
 // happens. The clone stays off. What use does is lost, unless the disk is to be mended: then it is on the clone's own disk, written
 // back in order.
 func (r *run) withHelper(ctx context.Context, c *clone, p *phase, mend bool, use func(context.Context, *helper.Helper) error) (err error) {
 	holder, ok := c.domain.(hypervisor.DiskHolder)
 	if !ok {
-		return errNoDisk
+		return hypervisor.ErrNoDisk
 	}
 	kit, err := r.kit(ctx, p)
 	if err != nil {
 		return fmt.Errorf("making a helper: %w", err)
 	}
-	disk, err := holder.Disk(ctx)
-	if err != nil {
+	if _, err := p.step("helper: off", func() error { return c.turnOff(ctx) }); err != nil {
 		return err
 	}
-	if _, err := p.step("helper: off", func() error { return c.turnOff(ctx) }); err != nil {
+	disk, err := holder.Disk(ctx)
+	if err != nil {
 		return err
 	}
 	spec := r.helperSpec(disk, mend)

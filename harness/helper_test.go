@@ -133,7 +133,7 @@ func TestADeadGuestsDiskIsReadByAHelper(t *testing.T) {
 			t.Errorf("keys (-want +got):\n%s", diff)
 		}
 		f := result.Findings[0]
-		if !strings.Contains(f.Cause, "VFS: Unable to mount root fs") || !strings.Contains(f.Cause, `the journal names srv-data.mount: Failed to mount srv-data.mount`) {
+		if !strings.Contains(f.Cause, "VFS: Unable to mount root fs") || !strings.Contains(f.Cause, "; the journal says Failed to mount srv-data.mount") {
 			t.Errorf("cause %q", f.Cause)
 		}
 		const how = "read from the dead guest's disk by a helper domain"

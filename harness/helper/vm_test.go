@@ -4,6 +4,7 @@ package helper_test
 
 import (
 	"bytes"
+	stdcmp "cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,7 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/patchlab/patchlab/harness/dirs"
 	"github.com/patchlab/patchlab/harness/fact"
+	"github.com/patchlab/patchlab/harness/guest"
 	"github.com/patchlab/patchlab/harness/helper"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/hypervisor/libvirt"
@@ -56,8 +61,13 @@ func newBench(t *testing.T) bench {
 		t.Fatal(err)
 	}
 	b := bench{dir: dir}
-	store := &image.Store{Dir: os.Getenv("PATCHLAB_TEST_IMAGES")}
-	if b.image, err = image.Open(t.Context(), store, os.Getenv("PATCHLAB_TEST_IMAGE")); err != nil {
+	places, err := dirs.Find(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A built image; PATCHLAB_TEST_IMAGE names another one.
+	name := stdcmp.Or(os.Getenv("PATCHLAB_TEST_IMAGE"), "debian-12-web")
+	if b.image, err = image.Open(t.Context(), &image.Store{Dir: places.Images}, name); err != nil {
 		t.Fatal(err)
 	}
 	instance, err := private.Ensure(t.Context(), private.Options{
@@ -146,6 +156,21 @@ func run(t *testing.T, h *helper.Helper, line string) string {
 	return strings.TrimSpace(string(result.Stdout))
 }
 
+func mends(t *testing.T, h *helper.Helper) []helper.Mend {
+	t.Helper()
+	found, err := helper.Mends(t.Context(), func(ctx context.Context, line string) (string, error) {
+		result, err := h.Run(ctx, line, time.Minute)
+		if err == nil {
+			err = result.Err(guest.Command{Line: line})
+		}
+		return string(result.Stdout), err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 func TestADiskIsOpenedReadAndMended(t *testing.T) {
 	b := newBench(t)
 	dead := filepath.Join(b.dir, "dead.qcow2")
@@ -178,9 +203,22 @@ func TestADiskIsOpenedReadAndMended(t *testing.T) {
 		t.Fatal(err)
 	}
 	h = b.open(t, "repair", hypervisor.Disk{Path: dead})
-	run(t, h, "rm /boot/initrd.img-*; : >/boot/grub/grub.cfg")
-	run(t, h, "for k in /boot/vmlinuz-*; do update-initramfs -c -k ${k#/boot/vmlinuz-}; done")
-	run(t, h, "update-grub")
+	if sound := mends(t, h); len(sound) > 0 {
+		t.Errorf("a sound system is mended: %v", sound)
+	}
+	run(t, h, "rm /boot/initrd.img-*; : >/boot/grub/grub.cfg; echo 'UUID=0b0e9d6c-5f0e-4a5e-9a57-3f1a9d1f7c11 /srv ext4 defaults 0 2' >>/etc/fstab")
+	broken := mends(t, h)
+	var why []string
+	for _, m := range broken {
+		run(t, h, m.Line)
+		why = append(why, strings.Fields(m.Why)[0]+" "+strings.Fields(m.Line)[0])
+	}
+	if diff := cmp.Diff([]string{"line sed", "kernel update-initramfs", "the update-grub"}, why); diff != "" {
+		t.Errorf("mended: %v\n%s", broken, diff)
+	}
+	if left := mends(t, h); len(left) > 0 {
+		t.Errorf("there is still to be mended: %v", left)
+	}
 	before := run(t, h, "grep root= /boot/grub/grub.cfg; ls /boot")
 	began = time.Now()
 	if err := errors.Join(h.Off(t.Context()), h.Close(t.Context())); err != nil {

@@ -116,10 +116,14 @@ type Keyboard interface {
 	Press(ctx context.Context, keys ...Key) error
 }
 
+// ErrNoDisk is returned by [DiskHolder.Disk] where no other domain could open the disk: on another machine, or where QEMU runs as a
+// user to whom patchlab may not hand it.
+var ErrNoDisk = errors.New("the disk cannot be opened by another domain")
+
 // DiskHolder is a domain whose disk can be opened by another one, while it is off.
 type DiskHolder interface {
-	// Disk returns the file on this host that the guest writes to: [Disk.Path], or what lies above that since the last checkpoint.
-	// It returns an error that wraps [ErrNoChannel] where the file is on another machine.
+	// Disk returns the file on this host that the guest writes to: [Disk.Path], or what lies above that since the last checkpoint. The
+	// domain MUST be off. It returns an error that wraps [ErrNoDisk] where there is no way.
 	Disk(ctx context.Context) (string, error)
 }
 

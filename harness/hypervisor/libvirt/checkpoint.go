@@ -109,10 +109,16 @@ func (d *domain) definition(ctx context.Context) (libvirtxml.Domain, error) {
 	return definition, nil
 }
 
-// Disk returns the file that the guest writes to.
+// Disk returns the file that the guest writes to, and leaves it with the user that QEMU runs as: a libvirt that hands files over itself
+// takes them back when the domain is off.
 func (d *domain) Disk(ctx context.Context) (string, error) {
-	if _, here := d.driver.place.(local); !here {
-		return "", fmt.Errorf("looking for the disk of domain %s: %w: its QEMU is on another machine", d.handle.Name, hypervisor.ErrNoChannel)
+	home, here := d.driver.place.(local)
+	switch {
+	case !here:
+		return "", fmt.Errorf("looking for the disk of domain %s: %w: its QEMU is on another machine", d.handle.Name, hypervisor.ErrNoDisk)
+	case home.foreign != nil && os.Geteuid() != 0:
+		return "", fmt.Errorf("looking for the disk of domain %s: %w: QEMU runs as the user %s, to whom only root could hand it over",
+			d.handle.Name, hypervisor.ErrNoDisk, home.foreign.Name)
 	}
 	definition, err := d.definition(ctx)
 	if err != nil {
@@ -122,7 +128,7 @@ func (d *domain) Disk(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("looking for the disk of domain %s: %w", d.handle.Name, err)
 	}
-	return disk.Source.File.File, nil
+	return disk.Source.File.File, home.handOverUnlisted(disk.Source.File.File)
 }
 
 // diskOf finds the disk that the guest writes to.
