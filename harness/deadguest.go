@@ -79,7 +79,10 @@ func (r *run) readJournal(ctx context.Context, p *phase, h *helper.Helper, f *ve
 	if err != nil {
 		return err
 	}
-	failed := r.failedBoots(string(list.Stdout))
+	failed, last := r.failedBoots(string(list.Stdout))
+	if p.kind != "reboot" && last != "" {
+		failed = []string{last} // it has settled once, and was lost later
+	}
 	if len(failed) == 0 {
 		p.note("the guest's journal has nothing of the boot that failed: it did not come that far, or could not write any more")
 		return nil
@@ -121,14 +124,14 @@ func (r *run) askDead(ctx context.Context, h *helper.Helper, line string) (guest
 	return result, nil
 }
 
-// failedBoots are the ids in a list of boots that come after those that were seen to settle, oldest first.
-func (r *run) failedBoots(list string) []string {
-	var failed []string
+// failedBoots are the ids in a list of boots that come after those that were seen to settle, oldest first. last is the last of all.
+func (r *run) failedBoots(list string) (failed []string, last string) {
 	for line := range strings.Lines(list) {
 		fields := strings.Fields(line)
 		if len(fields) < 2 || !isBootID(fields[1]) {
 			continue
 		}
+		last = fields[1]
 		settled := slices.ContainsFunc(r.bootIDs, func(id string) bool { return strings.ReplaceAll(id, "-", "") == fields[1] })
 		if settled {
 			failed = nil // what came before is older, such as the boots in which the image was made
@@ -136,7 +139,7 @@ func (r *run) failedBoots(list string) []string {
 		}
 		failed = append(failed, fields[1])
 	}
-	return failed
+	return failed, last
 }
 
 // isBootID tells whether a word is 32 hexadecimal digits: it becomes part of a command.

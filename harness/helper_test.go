@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -96,6 +97,7 @@ func (d *deadDisk) answer(arguments []string) guest.Result {
 	d.mu.Unlock()
 	switch arguments[0] {
 	case protocol.AskOpened:
+		<-time.After(20 * time.Second) // of the fake clock: it boots; whoever watches the clone looks several times
 		return guest.Result{Stdout: []byte(render(d.opened))}
 	case protocol.AskRun:
 		return d.run(line)
@@ -268,6 +270,38 @@ func TestAJournalWithoutTheFailedBootIsNotTakenForIts(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(result.RunDir, rundir.HelperFacts)); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestAGuestThatFallsSilentBeforeItsRebootIsReadToo holds that evidence is kept though nobody knows whose fault it is.
+func TestAGuestThatFallsSilentBeforeItsRebootIsReadToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.dead = aDisk()
+		answer := lab.dead.run
+		lab.onApply["bad"] = func(s *server) {
+			s.upgrade("nginx:amd64", "2")
+			now := strings.ReplaceAll(s.bootID(), "-", "")
+			lab.dead.run = func(line string) guest.Result {
+				if strings.Contains(line, "--list-boots") {
+					return guest.Result{Stdout: []byte("-1 " + failedBootID + " older\n 0 " + now + " Wed Thu\n")}
+				}
+				if !strings.Contains(line, "--boot="+now) {
+					t.Errorf("it was asked %q", line)
+				}
+				return answer(line)
+			}
+			s.guest.Down()
+		}
+		result := lab.run(scripted("bad"))
+		if result.Outcome != verdict.Testbed || len(result.Findings) > 0 {
+			t.Errorf("outcome %s (%s), findings %v", result.Outcome, result.Reason, ids(result))
+		}
+		for _, file := range []string{rundir.HelperJournal, rundir.HelperFacts} {
+			if _, err := os.Stat(filepath.Join(result.RunDir, file)); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -53,6 +53,9 @@ func (r *run) goOutOfBand(ctx context.Context, c *clone, p *phase, before string
 	}
 	conn, err := r.awaitAgent(ctx, c, before)
 	if err != nil {
+		if p.kind != "reboot" { // what is known of its console is asked first there
+			r.readDead(ctx, c, p, &verdict.Finding{}) // there is none: nobody knows whose fault it is
+		}
 		return cause
 	}
 	now, err := r.askReach(ctx, conn)
