@@ -117,7 +117,7 @@ func swallows(kind fact.Kind, name string) bool {
 		name, _, _ = strings.Cut(name, ":")
 	case fact.KindKernel:
 		name = strings.TrimPrefix(name, "installed:")
-	case fact.KindUser, fact.KindMount:
+	case fact.KindUser, fact.KindMount, fact.KindBoot:
 	case fact.KindProcess, fact.KindStale: // UNIT EXECUTABLE ...: it is the unit that has to be named
 		unit, _, _ := strings.Cut(name, " ")
 		return swallows(fact.KindUnit, unit)
