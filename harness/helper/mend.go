@@ -72,12 +72,12 @@ func mendTable(ctx context.Context, shell Shell) ([]Mend, error) {
 		}) {
 			continue
 		}
-		// In a condition, so that an exit code other than 0 is a failure to ask.
-		found, err := shell(ctx, "if findfs "+quote(strings.Trim(fields[0], `"`))+" >/dev/null 2>&1; then echo there; fi")
+		// In a condition, so that an exit code other than 0 is a failure to ask; and a system that cannot tell has not said that it is gone.
+		said, err := shell(ctx, "if command -v findfs >/dev/null && ! findfs "+quote(strings.Trim(fields[0], `"`))+" >/dev/null 2>&1; then echo gone; fi")
 		if err != nil {
 			return nil, err
 		}
-		if strings.TrimSpace(found) != "there" {
+		if strings.TrimSpace(said) == "gone" {
 			mends = append(mends, Mend{
 				Why:  fmt.Sprintf("line %d of /etc/fstab mounts %s, and no disk answers to %s", number, protocol.Clean(fields[1]), protocol.Clean(fields[0])),
 				Line: fmt.Sprintf("sed -i '%ds/^/#/' /etc/fstab", number),

@@ -22,13 +22,13 @@ func (o *opened) shell(_ context.Context, line string) (string, error) {
 	switch {
 	case line == "cat /etc/fstab":
 		return o.table, nil
-	case strings.HasPrefix(line, "if findfs "):
+	case strings.HasPrefix(line, "if command -v findfs "):
 		for _, disk := range o.there {
 			if strings.Contains(line, quote(disk)) {
-				return "there\n", nil
+				return "", nil
 			}
 		}
-		return "", nil
+		return "gone\n", nil
 	case strings.HasPrefix(line, "for k in /boot/vmlinuz-*"):
 		return o.listing, nil
 	case strings.HasSuffix(line, "cat /boot/grub/grub.cfg"):
