@@ -21,3 +21,14 @@ func FuzzGrub(f *testing.F) {
 		}
 	})
 }
+
+func FuzzScreen(f *testing.F) {
+	f.Add([]byte("\x1b[2;24HGNU GRUB\x1b[5;3H*Debian\x1b[19;2HUse the keys to select which entry is highlighted."))
+	f.Fuzz(func(t *testing.T, received []byte) {
+		for _, text := range [][]byte{received, grub.Render(received)} {
+			if screen := grub.ReadScreen(text); screen.Chosen >= len(screen.Rows) {
+				t.Errorf("row %d of %d is highlighted", screen.Chosen, len(screen.Rows))
+			}
+		}
+	})
+}

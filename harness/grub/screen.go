@@ -1,0 +1,215 @@
+package grub
+
+import (
+	"bytes"
+	"strings"
+)
+
+// Showing is what GRUB shows on its screen.
+type Showing int
+
+// What it may show. Nothing is a screen on which GRUB does not wait for anybody.
+const (
+	Nothing      Showing = iota
+	Choice               // a menu
+	Editor               // of an entry's commands
+	Prompt               // for commands
+	RescuePrompt         // for the few commands that are left when GRUB's own files are not found
+)
+
+// Screen is a text screen as somebody who sits in front of it reads it.
+type Screen struct {
+	Showing Showing
+	// Counting says that the menu starts what is highlighted by itself before long.
+	Counting bool
+	// Rows are the menu's entries that fit, as they are shown: long ones are cut off; or the lines that are edited, put together where
+	// they do not fit. Those of a prompt are all lines.
+	Rows   []string
+	Chosen int // the highlighted row; -1 where none is
+}
+
+// firstRow is the line in which a menu's box begins, below the title and the upper edge. Its column 2 has the mark of what is highlighted.
+const (
+	firstRow   = 4
+	markColumn = 2
+)
+
+// ReadScreen reads lines of text.
+func ReadScreen(text []byte) Screen {
+	lines := strings.Split(string(text), "\n")
+	all := string(text)
+	screen := Screen{Chosen: -1}
+	switch last := lastLine(lines); {
+	case strings.HasPrefix(last, "grub rescue>"):
+		screen.Showing, screen.Rows = RescuePrompt, lines
+	case strings.HasPrefix(last, "grub>"):
+		screen.Showing, screen.Rows = Prompt, lines
+	case !strings.Contains(all, "GNU GRUB"):
+	case strings.Contains(all, "screen editing is supported"):
+		screen.Showing = Editor
+		screen.readEditor(lines)
+	case strings.Contains(all, "which entry is highlighted"):
+		screen.Showing = Choice
+		screen.Counting = strings.Contains(all, "executed automatically in")
+		screen.readMenu(lines)
+	}
+	return screen
+}
+
+func lastLine(lines []string) string {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if line := strings.TrimSpace(lines[i]); line != "" {
+			return line
+		}
+	}
+	return ""
+}
+
+// box returns the lines inside the box above the line that begins with the words after it, from its column 1 on.
+func box(lines []string, after string) []string {
+	const width = 77
+	var inside []string
+	for i := firstRow - 1; i < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[i]), after); i++ {
+		line := strings.TrimRight(lines[i], " ")
+		if strings.Trim(line, " -+") == "" && (line != "" || i < firstRow) {
+			continue // its edge
+		}
+		if line = line[min(len(line), markColumn):]; len(line) > width-1 {
+			line = line[:width-1]
+		}
+		inside = append(inside, line)
+	}
+	return inside
+}
+
+func (s *Screen) readMenu(lines []string) {
+	for _, line := range box(lines, "Use the ") {
+		row := strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(line, "*"), " "), " |")
+		if row == "" {
+			continue
+		}
+		if line[0] == '*' {
+			s.Chosen = len(s.Rows)
+		}
+		s.Rows = append(s.Rows, row)
+	}
+}
+
+// readEditor puts lines together that are longer than the box: GRUB goes from one line to the next, whatever they look like.
+func (s *Screen) readEditor(lines []string) {
+	whole := ""
+	for _, line := range box(lines, "Minimum Emacs-like") {
+		line = strings.TrimRight(line, " |")
+		if head, goesOn := strings.CutSuffix(line, "\\"); goesOn {
+			whole += head
+			continue
+		}
+		s.Rows = append(s.Rows, whole+line)
+		whole = ""
+	}
+	if whole != "" {
+		s.Rows = append(s.Rows, whole)
+	}
+}
+
+// The size of the screen that GRUB takes a serial console for.
+const (
+	columns = 80
+	rows    = 24
+)
+
+// Render shows what somebody at a serial terminal (a VT100) sees after it has received the bytes: as far as GRUB makes use of one.
+func Render(received []byte) []byte {
+	t := terminal{}
+	t.clear()
+	for len(received) > 0 {
+		received = received[t.take(received):]
+	}
+	var text bytes.Buffer
+	for _, line := range t.cells {
+		text.Write(append(bytes.TrimRight(line[:], " "), '\n'))
+	}
+	return bytes.TrimRight(text.Bytes(), "\n")
+}
+
+// terminal is a screen and the place where the next character goes.
+type terminal struct {
+	cells    [rows][columns]byte
+	row, col int
+}
+
+func (t *terminal) clear() {
+	for row := range t.cells {
+		t.clearLine(row, 0)
+	}
+}
+
+func (t *terminal) clearLine(row, from int) {
+	for col := from; col < columns; col++ {
+		t.cells[row][col] = ' '
+	}
+}
+
+// take acts on what comes first, and returns how many bytes that were.
+func (t *terminal) take(received []byte) int {
+	switch char := received[0]; {
+	case char == 0x1b && len(received) > 1 && received[1] == '[':
+		end := 2 + bytes.IndexFunc(received[2:], func(c rune) bool { return c >= '@' && c <= '~' })
+		if end < 2 {
+			return len(received) // cut off
+		}
+		t.command(received[end], string(received[2:end]))
+		return end + 1
+	case char == '\r':
+		t.col = 0
+	case char == '\n':
+		t.feed()
+	case char == '\b':
+		t.col = max(0, t.col-1)
+	case char >= ' ' && char <= '~':
+		if t.col == columns {
+			t.col = 0
+			t.feed()
+		}
+		t.cells[t.row][t.col] = char
+		t.col++
+	}
+	return 1
+}
+
+func (t *terminal) feed() {
+	if t.row < rows-1 {
+		t.row++
+		return
+	}
+	copy(t.cells[:], t.cells[1:])
+	t.clearLine(rows-1, 0)
+}
+
+// command is a sequence that begins with CSI. Those that only colour are of no interest.
+func (t *terminal) command(final byte, parameters string) {
+	switch final {
+	case 'H', 'f':
+		row, col, _ := strings.Cut(parameters, ";")
+		t.row, t.col = min(position(row), rows-1), min(position(col), columns-1)
+	case 'J':
+		t.clearLine(t.row, t.col)
+		for row := t.row + 1; row < rows; row++ {
+			t.clearLine(row, 0)
+		}
+	case 'K':
+		t.clearLine(t.row, t.col)
+	}
+}
+
+// position counts from 0; nothing is the first.
+func position(parameter string) int {
+	n := 0
+	for _, digit := range []byte(parameter) {
+		if digit < '0' || digit > '9' || n > columns {
+			break
+		}
+		n = 10*n + int(digit-'0')
+	}
+	return max(0, n-1)
+}
