@@ -25,6 +25,7 @@ func (r *run) diagnose(ctx context.Context, c *clone, p *phase, mode scenario.Re
 	f := bootFinding(seen, string(mode))
 	f.Increment, f.Evidence = r.onlyIncrement(), evidence
 	r.end.BootFailed = f.ID != "PL205"
+	r.died = &seen
 	r.readDead(ctx, c, p, &f)
 	r.judge.Add(f)
 	r.result.Boots = append(r.result.Boots, report.Boot{

@@ -57,7 +57,9 @@ func kernelUpdate(l *lab) scenario.Scenario {
 			s.set("running", "release", "6.2")
 		}
 	}
-	return scripted("kernel")
+	s := scripted("kernel")
+	s.Rescue = scenario.RescueAuto
+	return s
 }
 
 // fellBack tells whether a guest boots the kernel from before the patch, by its entry.

@@ -442,6 +442,9 @@ func TestEveryFaultIsListed(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(fallbackFaults())) {
 		rows = append(rows, row{name, "pass: the fallback is not proven", "TestAFaultOfTheLabWhileTheFallbackBootsChangesNoVerdict"})
 	}
+	for _, name := range slices.Sorted(maps.Keys(rescueFaults())) {
+		rows = append(rows, row{name, "boot-failed as without it, and no word of PL711", "TestAFaultOfTheLabWhileAWayOutIsTriedChangesNoVerdict"})
+	}
 	rows = append(rows,
 		row{"the run directory cannot be made", "testbed", "TestARunDirectoryThatCannotBeMadeIsTheLabsFault"},
 		row{"several first runs of one image at once", "pass: one learns the baseline, the others wait", "TestOfRunsAtOnceOneLearnsTheBaseline"},

@@ -107,15 +107,7 @@ func packInitrd(from, to string, c *clone) error {
 func (c *clone) turnOff(ctx context.Context) error {
 	c.hangUp()
 	c.writeBack(ctx)
-	ctx, cancel := context.WithTimeout(ctx, c.bounds.Driver)
-	defer cancel()
-	c.power.Lock()
-	defer c.power.Unlock()
-	if err := c.domain.Destroy(ctx); err != nil {
-		return fmt.Errorf("turning the clone off: %w", err)
-	}
-	c.isOff = true
-	return nil
+	return c.lieDown(ctx)
 }
 
 // turnOn starts the clone's domain, which boots.

@@ -78,6 +78,7 @@ type lab struct {
 	dead       *deadDisk                                                        // what helpers find; nil: there are none
 	noKit      error                                                            // instead of what helpers boot
 	onHelper   func()                                                           // before one is made
+	menu       *bootMenu                                                        // of guests that are turned off and on; nil: they boot
 	diskFiles  func(context.Context, image.Image, string) (*probe.Files, error) // nil: nobody reads them on the host
 }
 
@@ -321,7 +322,8 @@ func passBy(t *testing.T, run string) {
 	}
 }
 
-// scripted is a scenario whose increments are scripts; what they do is the lab's onApply.
+// scripted is a scenario whose increments are scripts; what they do is the lab's onApply. Of a boot that fails no way out
+// is looked for.
 func scripted(names ...string) scenario.Scenario {
 	dir, err := filepath.Abs("testdata")
 	if err != nil {
@@ -329,6 +331,7 @@ func scripted(names ...string) scenario.Scenario {
 	}
 	s := scenario.Scenario{
 		Schema: 1, Name: "test", Image: "debian-12-web", Restart: scenario.RestartAdvised, Dir: dir,
+		Rescue: scenario.RescueNever,
 		Reboot: []scenario.Reboot{scenario.RebootClean}, Suites: []string{"services"}, Source: []byte("schema: 1\n"),
 	}
 	for _, n := range names {

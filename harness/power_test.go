@@ -39,14 +39,18 @@ type power struct {
 func (l *lab) start(spec hypervisor.DomainSpec) error {
 	l.mu.Lock()
 	before := l.servers[spec.Name]
-	again := before != nil && before.cut
+	again := before != nil && (before.cut || before.patched && l.menu != nil)
 	if !again {
 		l.servers[spec.Name] = newServer(l, spec)
 	}
 	l.mu.Unlock()
 	if again {
-		before.cut = false
-		before.reboot()
+		if before.cut || l.menu == nil {
+			before.cut = false
+			before.reboot()
+			return nil
+		}
+		l.menu.show(before)
 	}
 	return nil
 }

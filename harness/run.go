@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/patchlab/patchlab/harness/boot"
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/judge"
@@ -55,6 +56,7 @@ type run struct {
 	locked     []string                     // what was staged, with digests
 	lockedOut  bool                         // that ssh does not answer has been told
 	restarts   int                          // jobs that restarted something
+	died       *boot.Seen                   // the boot that failed
 	bootMoved  []string                     // increments that have touched kernels or the boot loader
 	noWayBack  bool                         // that no checkpoint can be taken has been told
 	labFault   error                        // that ends the run once the facts at hand are judged
@@ -218,6 +220,7 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 			return err
 		}
 		if r.end.BootFailed {
+			r.rescue(ctx, c)
 			return r.leaveOn(ctx, c)
 		}
 		if c.conn == nil || r.labFault != nil {

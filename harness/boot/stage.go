@@ -20,6 +20,9 @@ func (s Stage) rank() int {
 	return ranks[s]
 }
 
+// IsPast tells whether a boot has come further than a stage.
+func (s Seen) IsPast(stage Stage) bool { return s.Stage.rank() > stage.rank() }
+
 // later returns the stage that comes later; a line of an earlier stage does not take a boot back.
 func later(a, b Stage) Stage {
 	if b.rank() > a.rank() {

@@ -39,12 +39,7 @@ func ReadScreen(text []byte) Screen {
 	lines := strings.Split(string(text), "\n")
 	all := string(text)
 	screen := Screen{Chosen: -1}
-	switch last := lastLine(lines); {
-	case strings.HasPrefix(last, "grub rescue>"):
-		screen.Showing, screen.Rows = RescuePrompt, lines
-	case strings.HasPrefix(last, "grub>"):
-		screen.Showing, screen.Rows = Prompt, lines
-	case !strings.Contains(all, "GNU GRUB"):
+	switch {
 	case strings.Contains(all, "screen editing is supported"):
 		screen.Showing = Editor
 		screen.readEditor(lines)
@@ -52,17 +47,17 @@ func ReadScreen(text []byte) Screen {
 		screen.Showing = Choice
 		screen.Counting = strings.Contains(all, "executed automatically in")
 		screen.readMenu(lines)
+	case strings.Contains(all, "grub rescue>"):
+		screen.Showing, screen.Rows = RescuePrompt, lines
+	case strings.Contains(all, "grub>"):
+		screen.Showing, screen.Rows = Prompt, lines
 	}
 	return screen
 }
 
-func lastLine(lines []string) string {
-	for i := len(lines) - 1; i >= 0; i-- {
-		if line := strings.TrimSpace(lines[i]); line != "" {
-			return line
-		}
-	}
-	return ""
+// Asks tells whether a prompt waits for a command, of which nothing is typed yet.
+func (s *Screen) Asks() bool {
+	return s.Showing == Prompt && strings.HasSuffix(strings.TrimSpace(strings.Join(s.Rows, "\n")), "grub>")
 }
 
 // box returns the lines inside the box above the line that begins with the words after it, from its column 1 on.

@@ -58,7 +58,7 @@ func whatWasTried(result Result) string {
 func reboots(result Result) int {
 	n := 0
 	for _, b := range result.Boots {
-		if !slices.Contains([]string{"start", "resume", "control", "fallback", "default"}, b.Mode) {
+		if !slices.Contains([]string{"start", "resume", "control", "fallback", "default", "rescue"}, b.Mode) {
 			n++
 		}
 	}

@@ -232,3 +232,25 @@ func TestMarshalIsStableAndReadAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestTheWayOutIsToldStepByStep(t *testing.T) {
+	t.Parallel()
+	result := report.Result{
+		Scenario: "kernel", Outcome: verdict.BootFailed,
+		Rescue: &report.Rescue{Found: true, Way: "snapshot", Tried: []report.WayOut{
+			{Way: "previous kernel", Why: "no other kernel is installed"},
+			{Way: "snapshot", Worked: true, Seconds: 61, Kernel: "6.1", Steps: []string{"turn it off", "start it"}, Lacks: []string{"/srv is not mounted"}},
+		}},
+		Fallback: &report.Fallback{Proven: true, Kernel: "6.1", Entry: "Advanced > Linux 6.1"},
+	}
+	got := report.Summary(result, report.View{Width: 120})
+	for _, line := range []string{
+		"  previous kernel: no: no other kernel is installed\n",
+		"  snapshot: the guest came up in 61 s with kernel 6.1, but not as before the patch: /srv is not mounted\n    1. turn it off\n    2. start it\n",
+		"Fallback: proven: booted 6.1 by its menu entry \"Advanced > Linux 6.1\".\n",
+	} {
+		if !strings.Contains(got, line) {
+			t.Errorf("the summary lacks %q:\n%s", line, got)
+		}
+	}
+}

@@ -24,6 +24,7 @@ type Result struct {
 	Advice   Advice            `json:"advice"`
 	Rollback Rollback          `json:"rollback"`
 	Fallback *Fallback         `json:"fallback,omitempty"` // where the candidate has touched kernels or the boot loader
+	Rescue   *Rescue           `json:"rescue,omitempty"`   // after a boot that failed
 	Suites   []SuiteRun        `json:"suites"`
 	Truth    *Truth            `json:"truth,omitempty"`
 	Phases   []Phase           `json:"phases"`
@@ -118,6 +119,26 @@ type Fallback struct {
 	Kernel string `json:"kernel,omitempty"`
 	Entry  string `json:"entry,omitempty"` // its place in the boot menu, as it is shown there
 	Why    string `json:"why,omitempty"`   // it is not proven
+}
+
+// Rescue tells which way out of a boot that failed was found: what was executed, not what might help.
+type Rescue struct {
+	Found bool     `json:"found"`
+	Way   string   `json:"way,omitempty"` // the last of those that were tried
+	Tried []WayOut `json:"tried"`         // in order; the first that worked is the last
+}
+
+// WayOut is one way out of a boot that failed, as it was tried.
+type WayOut struct {
+	Way     string   `json:"way"`
+	Worked  bool     `json:"worked"` // the guest settled, and answered over ssh
+	Why     string   `json:"why,omitempty"`
+	Seconds float64  `json:"seconds"`
+	Steps   []string `json:"steps,omitempty"` // for a person at the console
+	Kernel  string   `json:"kernel,omitempty"`
+	Lacks   []string `json:"lacks,omitempty"` // what was not as before the patch
+	// Evidence is files in the run directory: the screens in which somebody chose, and what a repair said.
+	Evidence []string `json:"evidence,omitempty"`
 }
 
 // SuiteRun sums up one execution of the suites.

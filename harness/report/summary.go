@@ -38,6 +38,7 @@ func Summary(result Result, view View) string {
 	s.packages(result.Packages)
 	s.restarts(result.Advice)
 	s.boots(result.Boots)
+	s.rescue(result.Rescue)
 	s.suites(result.Suites)
 	s.phases(result.Phases)
 	s.end(result)
@@ -198,6 +199,31 @@ func (s *summary) boots(boots []Boot) {
 		s.line("  %s", printable.Line(text, maxText))
 		if c := b.Canary; c != nil {
 			s.paragraph("            ", "            ", cmp.Or(c.Why, "what was flushed before the cut is there, what was written just before it is gone"))
+		}
+	}
+}
+
+// rescue tells the way out step by step, for a person at the console.
+func (s *summary) rescue(rescue *Rescue) {
+	if rescue == nil {
+		return
+	}
+	s.section("Way out, as it was tried", len(rescue.Tried))
+	for _, way := range rescue.Tried {
+		if !way.Worked {
+			s.paragraph("  "+way.Way+": ", "    ", "no: "+way.Why)
+			continue
+		}
+		text := fmt.Sprintf("the guest came up in %.0f s", way.Seconds)
+		if way.Kernel != "" {
+			text += " with kernel " + way.Kernel
+		}
+		if len(way.Lacks) > 0 {
+			text += ", but not as before the patch: " + strings.Join(way.Lacks, "; ")
+		}
+		s.paragraph("  "+way.Way+": ", "    ", text)
+		for i, step := range way.Steps {
+			s.paragraph(fmt.Sprintf("    %d. ", i+1), "       ", step)
 		}
 	}
 }

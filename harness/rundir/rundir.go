@@ -35,6 +35,7 @@ const (
 	Journal    = "journal"     // directory: PHASE.log, the guest's journal where something was found
 	OutOfBand  = "out-of-band" // directory: PHASE.log, what the agent told of a guest that ssh does not reach
 	PowerCut   = "power-cut"   // directory: PHASE.log, what a power cut kept and lost
+	Rescue     = "rescue"      // directory: what the screen showed to somebody who chose in the boot menu, and what a repair said
 	// What a helper domain read from the disk of a dead guest, and its own console.
 	HelperFacts   = OutOfBand + "/helper-facts.json"
 	HelperJournal = OutOfBand + "/helper-journal.log"
@@ -96,7 +97,7 @@ func Create(parent string, now time.Time) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{Facts, Suites, Apply, Diffs, Journal, OutOfBand, PowerCut} {
+	for _, sub := range []string{Facts, Suites, Apply, Diffs, Journal, OutOfBand, PowerCut, Rescue} {
 		if err := os.Mkdir(dir.File(sub), 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("making the run directory: %w", err), dir.Close())
 		}

@@ -223,9 +223,13 @@ func (d *domain) ScreenText(ctx context.Context) ([]byte, error) {
 	if err := d.begin(ctx, ScreenText); err != nil {
 		return nil, err
 	}
-	defer d.driver.mu.Unlock()
-	if d.machine.state != hypervisor.StateRunning {
-		return nil, fmt.Errorf("reading the screen of %s: it is %s", d.machine.spec.Name, d.machine.state)
+	spec, state := d.machine.spec, d.machine.state
+	d.driver.mu.Unlock()
+	if state != hypervisor.StateRunning {
+		return nil, fmt.Errorf("reading the screen of %s: it is %s", spec.Name, state)
+	}
+	if d.driver.OnScreen != nil {
+		return []byte(d.driver.OnScreen(spec)), nil
 	}
 	return []byte(d.driver.Screen), nil
 }

@@ -84,8 +84,9 @@ type Driver struct {
 	OnCheckpoint func(spec hypervisor.DomainSpec, name string)
 	OnRevert     func(spec hypervisor.DomainSpec, name string)
 
-	// Screen is what every guest's text screen shows.
-	Screen string
+	// Screen is what every guest's text screen shows, unless OnScreen says otherwise.
+	Screen   string
+	OnScreen func(spec hypervisor.DomainSpec) string
 
 	mu       sync.Mutex
 	machines map[string]*machine
