@@ -127,7 +127,7 @@ func TestWhatCannotBeReadIsAUsageError(t *testing.T) {
 	for args, want := range map[string]string{
 		"facts r1 --phase reboot":          `no phase "reboot" (have baseline)`,
 		"facts r0":                         "has recorded no facts",
-		"facts r1 --kind prot":             `unknown kind "prot" (have file,`,
+		"facts r1 --kind prot":             `unknown kind "prot" (have address, file,`,
 		"facts r1 --phase now":             "has kept no guest: keep one with `patchlab run --keep`",
 		"facts root@ ":                     "names no host",
 		"facts root@web1 --phase baseline": "--phase goes with a run",

@@ -47,7 +47,7 @@ type Drift struct {
 // its digest, a process's ids change with every start.
 var derived = map[fact.Kind][]string{
 	fact.KindFile:    {"text", "size"},
-	fact.KindProcess: {"pids", "count"},
+	fact.KindProcess: {"pids", "count", "detached"},
 	fact.KindStale:   {"pids", "tty", "users"},
 	fact.KindPort:    {"pids"},
 }

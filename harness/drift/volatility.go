@@ -19,7 +19,7 @@ func Learn(samples ...fact.Set) Volatility { return Volatility{samples: samples}
 // seen active and inactive is not thereby free to fail, nor is a port free to move.
 var exact = map[fact.Kind]bool{
 	fact.KindUnit: true, fact.KindPort: true, fact.KindPackage: true, fact.KindUser: true, fact.KindMount: true,
-	fact.KindKernel: true, fact.KindFile: true,
+	fact.KindKernel: true, fact.KindFile: true, fact.KindAddress: true,
 }
 
 // Explains tells whether the drift happens without any patch.

@@ -21,7 +21,8 @@ const (
 	KindUnit Kind = "unit"
 	// KindProcess is one unit's processes of one executable, named UNIT EXECUTABLE (sessions of people as user-UID.slice,
 	// no unit as -). count, users (sorted, comma
-	// separated), pids (sorted, comma separated; always volatile).
+	// separated), pids (sorted, comma separated; always volatile), detached ("true" when one of a session has left it: it has no
+	// terminal, and its parent has gone).
 	KindProcess Kind = "process"
 	// KindPort is a listening socket, named PROTOCOL/ADDRESS:PORT, where * is any address (tcp/*:80,
 	// udp/127.0.0.1:323) or unix/PATH. unit, executable, user.
@@ -62,6 +63,12 @@ const (
 	//   - emergency: locked, forced (whether a login without a password was allowed). autoremove: packages.
 	//   - check PROGRAM: what a daemon says of its own configuration. unit, command, exit, text.
 	KindBoot Kind = "boot"
+	// KindSysctl is a setting of the kernel that can be written, named as sysctl names it (vm.swappiness). value; configured (what
+	// the files of sysctl.d say that a boot sets).
+	KindSysctl Kind = "sysctl"
+	// KindAddress is a network address, named LINK ADDRESS/PREFIX, but for those of the loopback and of links. dynamic ("true" when it is
+	// lent for a time), configured (the file of the network's configuration that names it).
+	KindAddress Kind = "address"
 	// KindStale is a process group that still maps a deleted file, named UNIT EXECUTABLE FILE. pids, tty, users.
 	KindStale Kind = "stale"
 )
@@ -69,7 +76,7 @@ const (
 // Kinds returns the kinds that the probe of this version reads, sorted.
 func Kinds() []Kind {
 	return []Kind{
-		KindFile, KindKernel, KindMount, KindPackage, KindPort, KindProcess, KindStale, KindUnit, KindUser,
+		KindAddress, KindFile, KindKernel, KindMount, KindPackage, KindPort, KindProcess, KindStale, KindSysctl, KindUnit, KindUser,
 	}
 }
 

@@ -59,6 +59,10 @@ func (h *hearing) rule(d drift.Drift) ruling {
 		return h.ruleFile(d)
 	case fact.KindStale:
 		return h.ruleStale(d)
+	case fact.KindSysctl:
+		return h.ruleSysctl(d)
+	case fact.KindAddress:
+		return h.ruleAddress(d)
 	default:
 		// A kind without rules must not pass silently: it is told, and hurts nobody.
 		return finding(warn("PL307", d, string(d.Key.Kind)+" "+d.Key.Name+" "+string(d.Change)))

@@ -67,6 +67,7 @@ func (v validator) allowance(at string, a Allowance) {
 	kinds := []string{
 		string(fact.KindPackage), string(fact.KindUnit), string(fact.KindProcess), string(fact.KindPort),
 		string(fact.KindFile), string(fact.KindUser), string(fact.KindMount), string(fact.KindKernel), string(fact.KindStale),
+		string(fact.KindSysctl), string(fact.KindAddress),
 	}
 	for _, required := range []struct{ key, value, want string }{
 		{"kind", a.Kind, "one of " + strings.Join(kinds, ", ")},
@@ -117,7 +118,10 @@ func swallows(kind fact.Kind, name string) bool {
 		name, _, _ = strings.Cut(name, ":")
 	case fact.KindKernel:
 		name = strings.TrimPrefix(name, "installed:")
-	case fact.KindUser, fact.KindMount, fact.KindBoot:
+	case fact.KindUser, fact.KindMount, fact.KindBoot, fact.KindSysctl:
+	case fact.KindAddress: // LINK ADDRESS: it is the address that has to be named
+		_, address, _ := strings.Cut(name, " ")
+		return wildcard.MatchString(address) || !literal.MatchString(address)
 	case fact.KindProcess, fact.KindStale: // UNIT EXECUTABLE ...: it is the unit that has to be named
 		unit, _, _ := strings.Cut(name, " ")
 		return swallows(fact.KindUnit, unit)

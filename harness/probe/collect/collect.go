@@ -32,6 +32,8 @@ func All() []Collector {
 		{fact.KindUser, users},
 		{fact.KindMount, mounts},
 		{fact.KindKernel, kernels},
+		{fact.KindSysctl, sysctls},
+		{fact.KindAddress, addresses},
 	}
 }
 

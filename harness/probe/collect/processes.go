@@ -28,6 +28,9 @@ func processes(_ context.Context, src *Source) ([]fact.Fact, error) {
 		attributes := g.attributes()
 		attributes["count"] = strconv.Itoa(len(g.pids))
 		delete(attributes, "tty")
+		if g.detached {
+			attributes["detached"] = "true"
+		}
 		facts = append(facts, fact.Fact{Kind: fact.KindProcess, Name: name, Attributes: attributes})
 	}
 	return facts, err
@@ -37,6 +40,7 @@ func processes(_ context.Context, src *Source) ([]fact.Fact, error) {
 type crowd struct {
 	pids             []int
 	users, terminals []string
+	detached         bool
 }
 
 func join(groups map[string]*crowd, name string, p process) {
@@ -47,6 +51,7 @@ func join(groups map[string]*crowd, name string, p process) {
 	}
 	g.pids = append(g.pids, p.pid)
 	g.users = append(g.users, p.user)
+	g.detached = g.detached || inSession(p.unit) && p.terminal == "" && p.parent == 1
 	if p.terminal != "" {
 		g.terminals = append(g.terminals, p.terminal)
 	}

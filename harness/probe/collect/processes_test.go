@@ -124,7 +124,7 @@ func TestProcessesAreGroupedByUnitWithoutThoseWhoLook(t *testing.T) {
 		named("process", "patchlab-job-a.service /usr/bin/left", "count", "1", "pids", "402", "users", "root"),
 		named("process", "ssh.service /usr/sbin/sshd", "count", "1", "pids", "120", "users", "root"),
 		named("process", "systemd-udevd.service /usr/bin/udevadm", "count", "1", "pids", "130", "users", "root"),
-		named("process", `user-0.slice /opt/by\x20hand`, "count", "1", "pids", "300", "users", "root"),
+		named("process", `user-0.slice /opt/by\x20hand`, "count", "1", "detached", "true", "pids", "300", "users", "root"),
 		named("process", "user-0.slice /usr/bin/bash", "count", "1", "pids", "201", "users", "root"),
 		named("process", "user-0.slice /usr/sbin/sshd", "count", "1", "pids", "200", "users", "root"),
 	}

@@ -1,0 +1,68 @@
+package judge
+
+import (
+	"regexp"
+	"strconv"
+
+	"github.com/patchlab/patchlab/harness/drift"
+	"github.com/patchlab/patchlab/harness/verdict"
+)
+
+// protections are the kernel's settings that keep somebody out, and which way is weaker.
+var protections = []struct {
+	name  *regexp.Regexp
+	lower bool // weaker
+}{
+	{regexp.MustCompile(`^kernel\.(kptr_restrict|dmesg_restrict|randomize_va_space|unprivileged_bpf_disabled|perf_event_paranoid|kexec_load_disabled|modules_disabled)$`), true},
+	{regexp.MustCompile(`^kernel\.yama\.ptrace_scope$`), true},
+	{regexp.MustCompile(`^fs\.protected_(hardlinks|symlinks|fifos|regular)$`), true},
+	{regexp.MustCompile(`^net\.core\.bpf_jit_harden$`), true},
+	{regexp.MustCompile(`^net\.ipv4\.(tcp_syncookies|icmp_echo_ignore_broadcasts)$`), true},
+	{regexp.MustCompile(`^net\.ipv[46]\.conf\.[^ ]+\.(accept_redirects|accept_source_route)$`), false},
+	{regexp.MustCompile(`^net\.ipv4\.(ip_forward|conf\.[^ ]+\.send_redirects)$`), false},
+	{regexp.MustCompile(`^(fs\.suid_dumpable|kernel\.sysrq|kernel\.unprivileged_userns_clone)$`), false},
+}
+
+// weakens tells whether a setting protects less than it did.
+func weakens(name, was, is string) bool {
+	before, errBefore := strconv.Atoi(was)
+	now, errNow := strconv.Atoi(is)
+	if errBefore != nil || errNow != nil {
+		return false
+	}
+	for _, p := range protections {
+		if p.name.MatchString(name) {
+			return p.lower && now < before || !p.lower && now > before
+		}
+	}
+	return false
+}
+
+func (h *hearing) ruleSysctl(d drift.Drift) ruling {
+	was, hadValue := d.Was["value"]
+	is, hasValue := d.Is["value"]
+	switch {
+	case d.Change != drift.Changed:
+		return volatile("settings come and go with the modules and the links that have them")
+	case hadValue && hasValue && weakens(d.Key.Name, was, is):
+		return finding(fault("PL401", d, d.Key.Name+" is "+is+" now, and was "+was+": it protects less"))
+	case hadValue && hasValue:
+		return finding(warn("PL307", d, d.Key.Name+" is "+is+" now, and was "+was))
+	}
+	current, _ := h.Facts.Get(d.Key.Kind, d.Key.Name)
+	if next, isSet := d.Is["configured"]; isSet && weakens(d.Key.Name, current.Attribute("value"), next) {
+		return finding(fault("PL401", d, d.Key.Name+" will be "+next+" after the next boot, and is "+current.Attribute("value")+": it will protect less"))
+	}
+	return finding(statement(verdict.Info, "PL307", d, "the files of sysctl.d say something else of "+d.Key.Name))
+}
+
+func (h *hearing) ruleAddress(d drift.Drift) ruling {
+	switch d.Change {
+	case drift.Removed:
+		return finding(fault("PL204", d, "the address "+d.Key.Name+" is gone"))
+	case drift.Added:
+		return finding(warn("PL204", d, "there is an address that was not there before: "+d.Key.Name))
+	default:
+		return finding(statement(verdict.Info, "PL204", d, "the address "+d.Key.Name+" comes from somewhere else now"))
+	}
+}
