@@ -46,6 +46,9 @@ func (r *run) baseline(ctx context.Context) error {
 	if err := errors.Join(r.writeFacts("baseline", r.known.Baseline), r.writeFacts("control", r.known.Control)); err != nil {
 		return err
 	}
+	if r.vacation {
+		return nil // it reboots without a patch itself
+	}
 	return r.knowControls(ctx, file)
 }
 

@@ -2,11 +2,8 @@ package harness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/patchlab/patchlab/harness/boot"
@@ -91,24 +88,15 @@ func (r *run) knowControl(ctx context.Context, file string, mode scenario.Reboot
 		return err
 	}
 	r.controls[mode] = learned
-	document, err := json.Marshal(learned)
-	if err == nil {
-		err = writeWhole(file, append([]byte(digestOf(document)+"\n"), document...))
-	}
-	if err != nil {
+	if err := writeDigested(file, learned); err != nil {
 		return fmt.Errorf("keeping what a %s does to the unpatched guest: %w", mode, err)
 	}
 	return nil
 }
 
 func (r *run) recallControl(file string, mode scenario.Reboot) bool {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return false
-	}
-	digest, document, _ := strings.Cut(string(content), "\n")
 	var c control
-	if digest != digestOf([]byte(document)) || json.Unmarshal([]byte(document), &c) != nil || c.Schema != controlSchema || c.Facts.Len() == 0 {
+	if !readDigested(file, &c) || c.Schema != controlSchema || c.Facts.Len() == 0 {
 		return false // a damaged one is learned again, as a baseline is
 	}
 	used(file, r.lab.Now())

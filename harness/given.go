@@ -20,7 +20,7 @@ import (
 )
 
 // givenSchema changes when the same given state would be made in another way.
-const givenSchema = 1
+const givenSchema = 2
 
 // leaveGiven is the last thing that runs in the guest before its disk becomes a derived image: the key of this one clone goes,
 // for a file that is there would keep out the next clone's; and without stamps no timer believes that it missed a run.
@@ -59,6 +59,7 @@ func (r *run) given(ctx context.Context) (release func() error, err error) {
 		Make:    func(ctx context.Context, disk string) error { return r.makeGiven(ctx, given, disk) },
 	}
 	derived, found, err := store.Derived(ctx, d)
+	r.ranGiven = filepath.Join(BaselineCache(r.lab.CacheDir), "given-"+digestOf([]byte(r.image.Digest+" "+r.image.Disk+" "+d.Content)))
 	switch {
 	case err != nil:
 		return nil, err
@@ -132,11 +133,13 @@ func (r *run) putGiven(ctx context.Context, c *clone, p *phase, given scenario.I
 			done.code, strings.Join(tail(done.output, 3), " / "), log)}
 	}
 	p.note("%s is in place: %d files staged", given.Name, len(job.Staged))
-	_, err = p.step("settle", func() error {
+	if _, err = p.step("settle", func() error {
 		_, err := c.settle(ctx)
 		return err
-	})
-	return err
+	}); err != nil {
+		return err
+	}
+	return r.keepByHand(ctx, c, p)
 }
 
 // powerOff clears up in the guest, asks it to turn itself off and waits until it has, so that its disk is whole.

@@ -44,25 +44,34 @@ type known struct {
 // readKnown reads a file of the cache: the digest of the rest in the first line, then JSON. A damaged one is no fault, for what it
 // held is learned again; but it must not be believed: a fact that was changed on this host's disk would be blamed on a patch.
 func readKnown(file string) (known, bool) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return known{}, false
-	}
-	digest, document, _ := strings.Cut(string(content), "\n")
 	var k known
-	if digest != digestOf([]byte(document)) || json.Unmarshal([]byte(document), &k) != nil || k.Schema != baselineSchema ||
-		k.Baseline.Len() == 0 || k.Control.Len() == 0 {
+	if !readDigested(file, &k) || k.Schema != baselineSchema || k.Baseline.Len() == 0 || k.Control.Len() == 0 {
 		return known{}, false
 	}
 	return k, true
 }
 
-func writeKnown(file string, k known) error {
-	document, err := json.Marshal(k)
-	if err == nil {
-		err = writeWhole(file, append([]byte(digestOf(document)+"\n"), document...))
-	}
+// readDigested reads a document whose digest is in the first line.
+func readDigested(file string, into any) bool {
+	content, err := os.ReadFile(file)
 	if err != nil {
+		return false
+	}
+	digest, document, _ := strings.Cut(string(content), "\n")
+	return digest == digestOf([]byte(document)) && json.Unmarshal([]byte(document), into) == nil
+}
+
+// writeDigested writes such a document.
+func writeDigested(file string, from any) error {
+	document, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	return writeWhole(file, append([]byte(digestOf(document)+"\n"), document...))
+}
+
+func writeKnown(file string, k known) error {
+	if err := writeDigested(file, k); err != nil {
 		return fmt.Errorf("keeping the baseline: %w", err)
 	}
 	return nil

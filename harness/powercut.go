@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/boot"
@@ -56,14 +57,17 @@ type canary struct {
 	why  string // there is none
 }
 
+// canaryPlaces are where the files may be, the first of them that is on a disk.
+var canaryPlaces = []string{"/var/tmp", "/var/lib", "/root"}
+
 // layCanary writes the files. The last word of the guest before the cut is the answer to this. To flush the one commits the journal of
 // its file system, which happens every few seconds anyway; the contents of other files stay where they are.
-const layCanary = `for d in /var/tmp /var/lib /root; do
+const layCanary = `for d in PLACES; do
   case $(stat -f -c %T "$d" 2>/dev/null) in tmpfs|ramfs|overlayfs|'') continue ;; esac
   printf %s "$word" | dd of="$d/.patchlab-canary-synced" conv=fsync 2>/dev/null || continue
   printf %s "$word" >"$d/.patchlab-canary-unsynced" && { echo "$d"; exit 0; }
 done
-echo 'none of /var/tmp, /var/lib and /root is on a disk that can be written to' >&2
+echo 'none of PLACES is on a disk that can be written to' >&2
 exit 1`
 
 // readCanary tells what is left of the files and removes them, then how their file system is mounted.
@@ -80,7 +84,9 @@ func (r *run) lay(ctx context.Context, c *clone) (*canary, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.bounds.Command)
 	defer cancel()
 	laid := &canary{word: rand.Text()}
-	result, err := c.conn.Run(ctx, guest.Command{Line: "word=" + laid.word + "\n" + layCanary})
+	result, err := c.conn.Run(ctx, guest.Command{
+		Line: "word=" + laid.word + "\n" + strings.ReplaceAll(layCanary, "PLACES", strings.Join(canaryPlaces, " ")),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("writing what a power cut has to keep and to lose: %w", err)
 	}
@@ -88,7 +94,10 @@ func (r *run) lay(ctx context.Context, c *clone) (*canary, error) {
 		laid.why = printable.Line(string(result.Stderr), 300)
 		return laid, nil
 	}
-	laid.dir = printable.Line(strings.TrimSpace(string(result.Stdout)), 100)
+	laid.dir = strings.TrimSpace(string(result.Stdout))
+	if !slices.Contains(canaryPlaces, laid.dir) {
+		laid.dir, laid.why = "", "the guest does not say where the files are"
+	}
 	return laid, nil
 }
 

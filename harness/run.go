@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/patchlab/patchlab/harness/boot"
 	"github.com/patchlab/patchlab/harness/fact"
@@ -52,6 +53,9 @@ type run struct {
 	expect     []scenario.Expect
 	specs      []report.Spec
 	bootIDs    []string // of this clone, in order, beside result.Boots
+	ranGiven   string   // the file with the facts of the given state before it was turned off; "" without one
+	vacation   bool     // there is no patch
+	live       fact.Set // the machine with which a vacation is compared; empty for none
 	witness    witness
 	locked     []string                     // what was staged, with digests
 	lockedOut  bool                         // that ssh does not answer has been told
@@ -74,6 +78,19 @@ func Run(ctx context.Context, lab Lab, s scenario.Scenario, options RunOptions) 
 	if err != nil { // the host has no room or no right to write: the lab's fault, of which there is no evidence
 		return report.Result{Outcome: verdict.Testbed, Reason: err.Error()}, err
 	}
+	err = r.test(ctx)
+	return r.conclude(ctx, err)
+}
+
+// Vacation reboots a clone of a scenario's image in the scenario's ways, without any patch, and tells what does not come back. live, unless
+// it is empty, are the facts of the machine itself: what it has that no boot brings to the image is told too.
+func Vacation(ctx context.Context, lab Lab, s scenario.Scenario, live fact.Set, options RunOptions) (report.Result, error) {
+	s.Increments = nil
+	r, err := newRun(lab, s, options)
+	if err != nil {
+		return report.Result{Outcome: verdict.Testbed, Reason: err.Error(), Vacation: true}, err
+	}
+	r.vacation, r.live, r.result.Vacation = true, live, true
 	err = r.test(ctx)
 	return r.conclude(ctx, err)
 }
@@ -130,10 +147,17 @@ func (r *run) test(ctx context.Context) (err error) {
 	if err := r.baseline(ctx); err != nil {
 		return err
 	}
-	r.judge = judge.New(judge.Case{
+	known := judge.Case{
 		Baseline: r.known.Baseline, Samples: []fact.Set{r.known.Second}, Control: r.known.Control, Controls: r.factsOfControls(),
 		Allowances: r.scenario.Allow, Restart: r.scenario.Restart, Now: r.lab.Now(),
-	})
+	}
+	if r.vacation {
+		known.Vacation, known.Control, known.Controls = true, fact.Set{}, nil // what they tell is what is asked
+	}
+	r.judge = judge.New(known)
+	if err := r.tellByHand(); err != nil {
+		return err
+	}
 	r.facts = r.known.Baseline
 	order := cloneOrder{
 		purpose: runPurpose,
@@ -204,8 +228,10 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 			break
 		}
 	}
-	if err := r.compare(ctx, c, "apply", ""); err != nil {
-		return err
+	if !r.vacation {
+		if err := r.compare(ctx, c, "apply", ""); err != nil {
+			return err
+		}
 	}
 	r.tellEnded(c, "compare", "")
 	r.letGo() // no connection outlives a reboot
@@ -232,7 +258,23 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 		}
 	}
 	r.proveFallback(ctx, c)
-	return nil
+	return r.compareLive()
+}
+
+// compareLive tells what the machine itself has that the last boot did not bring to the image.
+func (r *run) compareLive() error {
+	if r.live.Len() == 0 {
+		return nil
+	}
+	for _, f := range judge.ByHand(r.live, r.facts, true) {
+		f.Phase = "compare"
+		f.Evidence = []verdict.Evidence{{File: filepath.Join(rundir.Facts, "live.json")}}
+		if !judge.IsSession(f) {
+			f.Severity = verdict.Error
+		}
+		r.judge.Add(f)
+	}
+	return r.writeFacts("live", r.live)
 }
 
 // prepare brings the clone up and asks the suites for the state before the patch.

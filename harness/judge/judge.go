@@ -28,6 +28,8 @@ type Case struct {
 	Allowances []scenario.Allowance
 	Restart    scenario.Restart // the policy: without restarts a stale process is a fault of the plan
 	Now        time.Time        // decides whether an allowance has expired
+	// Vacation says that there is no patch: what is broken already is what is asked for.
+	Vacation bool
 }
 
 // Boundary is the end of a phase, where facts were taken.
@@ -114,7 +116,10 @@ func (j *Judge) remember(known unpatched, rot []verdict.Finding, mode string) {
 		}
 		known.oldRot[subject{f.ID, f.Subject}] = true
 		f.Mode = mode
-		j.findings = append(j.findings, asOldRot(f))
+		if f = asOldRot(f); j.base.Vacation {
+			f.Severity, f.OldRot, f.Cause = verdict.Error, false, ""
+		}
+		j.findings = append(j.findings, f)
 	}
 }
 
@@ -131,7 +136,7 @@ func (j *Judge) failedBefore() []verdict.Finding {
 		if unit.Attribute("active") == "failed" {
 			found = append(found, verdict.Finding{
 				ID: "PL101", Phase: "baseline", Subject: unit.Key(), Is: "failed (" + unit.Attribute("result") + ")",
-				Title: unit.Name + " has failed already before the patch",
+				Title: unit.Name + map[bool]string{false: " has failed already before the patch", true: " has failed before the reboot already"}[j.base.Vacation],
 			})
 		}
 	}

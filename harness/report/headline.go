@@ -12,6 +12,9 @@ import (
 // Headline is the verdict in one sentence, for somebody who has never heard of patchlab.
 func Headline(result Result) string {
 	candidate, image := result.Scenario, result.Image.Name
+	if result.Vacation {
+		return vacation(result)
+	}
 	switch result.Outcome {
 	case verdict.Pass:
 		return fmt.Sprintf("PASS: %s is safe on %s: %s", candidate, image, whatWasTried(result))
@@ -28,6 +31,41 @@ func Headline(result Result) string {
 	default:
 		return fmt.Sprintf("NO VERDICT: unknown outcome %q", result.Outcome)
 	}
+}
+
+// vacation is the headline of a run without a patch.
+func vacation(result Result) string {
+	image := result.Image.Name
+	var ways []string
+	for _, b := range result.Boots {
+		if isReboot(b) {
+			ways = append(ways, wayOf[b.Mode])
+		}
+	}
+	tried := strings.Join(ways, " and ")
+	switch result.Outcome {
+	case verdict.Pass:
+		return fmt.Sprintf("PASS: %s comes back by itself after %s%s", image, tried, remarks(result))
+	case verdict.Regression:
+		return fmt.Sprintf("REGRESSION: not all of %s comes back by itself after %s: %s", image, tried, worst(result))
+	case verdict.BootFailed:
+		return fmt.Sprintf("BOOT FAILED: %s does not come back by itself after %s: %s", image, tried, worst(result))
+	case verdict.Testbed:
+		return "NO VERDICT: the lab failed, which says nothing about the server: " + cmp.Or(result.Reason, "no reason was recorded")
+	default:
+		return "INTERRUPTED, no verdict: " + cmp.Or(result.Reason, "stopped by hand")
+	}
+}
+
+// wayOf says a way to reboot in words.
+var wayOf = map[string]string{"clean": "a clean reboot", "power-cut": "a power cut", "panic": "a panic"}
+
+// remarks counts what is told below.
+func remarks(result Result) string {
+	if n := len(result.Findings); n > 0 {
+		return ", with " + count(n, "remark") + " below"
+	}
+	return ", and nothing is missing"
 }
 
 // whatWasTried sums up what the clone went through.
@@ -58,11 +96,16 @@ func whatWasTried(result Result) string {
 func reboots(result Result) int {
 	n := 0
 	for _, b := range result.Boots {
-		if !slices.Contains([]string{"start", "resume", "control", "fallback", "default", "rescue"}, b.Mode) {
+		if isReboot(b) {
 			n++
 		}
 	}
 	return n
+}
+
+// isReboot tells a boot that was asked for from that with which the clone began.
+func isReboot(b Boot) bool {
+	return !slices.Contains([]string{"start", "resume", "control", "fallback", "default", "rescue"}, b.Mode)
 }
 
 // worst is the title of the finding that tells most: the first blamed one in the order of events, for what comes later is

@@ -16,7 +16,8 @@ type Result struct {
 	Image    Image             `json:"image"`
 	Lock     Lock              `json:"lock"`
 	Outcome  verdict.Outcome   `json:"outcome"`
-	Reason   string            `json:"reason,omitempty"` // for testbed and interrupted: what happened, and the remedy
+	Vacation bool              `json:"vacation,omitempty"` // there was no patch: findings are what does not come back
+	Reason   string            `json:"reason,omitempty"`   // for testbed and interrupted: what happened, and the remedy
 	Findings []verdict.Finding `json:"findings"`
 	Boots    []Boot            `json:"boots"`
 	Guilty   []string          `json:"guilty"` // increments named by blamed findings

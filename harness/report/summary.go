@@ -268,7 +268,7 @@ func (s *summary) end(result Result) {
 	switch {
 	case result.Rollback.Proven:
 		s.paragraph("Rollback: ", "  ", "proven by "+strings.Join(result.Rollback.Routes, ", ")+".")
-	case result.Outcome == verdict.Pass:
+	case result.Outcome == verdict.Pass && !result.Vacation:
 		s.paragraph("Rollback: ", "  ", "not proven. Have a snapshot or a backup before you patch the real server.")
 	}
 	if f := result.Fallback; f != nil {
