@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/image"
 	"github.com/patchlab/patchlab/harness/patch"
 	"github.com/patchlab/patchlab/harness/progress"
@@ -57,6 +58,9 @@ type runRequest struct {
 	Keep     bool          // leave the guest running for a look
 	Cold     bool          // boot each clone
 	Sink     progress.Sink // watches
+	// Vacation asks for no patch: the scenario's image is rebooted in the scenario's ways.
+	Vacation bool
+	Live     fact.Set // the machine with which a vacation is compared; empty for none
 }
 
 func newRunCommand(env *environment) *cobra.Command {

@@ -19,6 +19,7 @@ const rootExample = `  patchlab doctor                                     can t
   patchlab run openssl-nginx                          is this security update safe?
   patchlab run --image debian-12-web --upgrade openssl,libssl3
   patchlab run --image debian-12-web --pending bookworm-security --output json
+  patchlab vacation --image debian-12-web             will it all come back after a power cut?
   patchlab explain PL103                              what does that finding mean?`
 
 func newRootCommand(env *environment) *cobra.Command {
@@ -63,6 +64,7 @@ func subcommands(env *environment) []*cobra.Command {
 		newDoctorCommand(env),
 		newImageCommand(env),
 		newRunCommand(env),
+		newVacationCommand(env),
 		newZooCommand(env),
 		newGCCommand(env),
 		newFactsCommand(env),

@@ -24,7 +24,13 @@ func (e *environment) runner() (runner, func() error) {
 		if err != nil { // a directory that cannot be made
 			return report.Result{Outcome: verdict.Testbed}, err
 		}
-		result, err := harness.Run(ctx, lab, request.Scenario, harness.RunOptions{Sink: request.Sink, Keep: request.Keep, Cold: request.Cold})
+		options := harness.RunOptions{Sink: request.Sink, Keep: request.Keep, Cold: request.Cold}
+		var result report.Result
+		if request.Vacation {
+			result, err = harness.Vacation(ctx, lab, request.Scenario, request.Live, options)
+		} else {
+			result, err = harness.Run(ctx, lab, request.Scenario, options)
+		}
 		if slices.ContainsFunc(result.Phases, leftBehind) {
 			e.clearUp(context.WithoutCancel(ctx))
 		}
