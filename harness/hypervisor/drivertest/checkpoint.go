@@ -306,3 +306,24 @@ func writeAtEnd(t *testing.T, path string, mark []byte) {
 		t.Fatal(err)
 	}
 }
+
+// cutsPowerAfterCheckpoint boots from the disk of now, not from that of a checkpoint, and can still be brought back.
+func cutsPowerAfterCheckpoint(f fixture) {
+	t := f.t
+	c := f.counting()
+	cutter, ok := c.domain.(hypervisor.PowerCutter)
+	if !ok {
+		return // an optional power
+	}
+	taken := c.take("first")
+	for range 2 {
+		if err := cutter.CutPower(t.Context()); err != nil {
+			t.Fatalf("cutting the power: %v", err)
+		}
+		if err := c.domain.Start(t.Context()); err != nil {
+			t.Fatalf("starting: %v", err)
+		}
+		c.countFrom(0)
+	}
+	c.revert("first", taken)
+}

@@ -81,6 +81,7 @@ func Run(t *testing.T, bench Bench) {
 		{"a revert undoes what came after the checkpoint, as often as wanted", revertsToCheckpoint},
 		{"a revert leads to any checkpoint, in any order", revertsInAnyOrder},
 		{"a revert turns a domain on that is off", revertsWhatIsOff},
+		{"the power may be cut after a checkpoint", cutsPowerAfterCheckpoint},
 		{"a revert through a handle from lookup is as good", revertsThroughLookup},
 		{"a checkpoint that is not possible is refused, and the guest lives on", refusesCheckpoint},
 		{"a checkpoint that is cut short lets the guest go on", cutShortCheckpoint},
