@@ -3,7 +3,6 @@ package judge
 import (
 	"cmp"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -138,12 +137,6 @@ func (c *comparison) ports() []verdict.Finding {
 	return found
 }
 
-// sized are settings that the kernel derives from the machine's memory and processors.
-var sized = regexp.MustCompile(`^(kernel\.(threads-max|pid_max|sched_|watchdog|nmi_watchdog|perf_event|numa_|panic_on|core_|printk|acpi|hung_task)|` +
-	`vm\.(min_free_kbytes|user_reserve_kbytes|admin_reserve_kbytes|lowmem_reserve_ratio|nr_hugepages)|` +
-	`fs\.(file-max|nr_open|epoll\.|inotify\.|fanotify\.)|` +
-	`net\.(ipv4\.(tcp_mem|udp_mem|tcp_rmem|tcp_wmem|tcp_max_|ip_local_reserved|inet_peer)|ipv6\.route\.|netfilter\.|core\.(bpf_jit_limit|netdev_|rps_|flow_limit)))`)
-
 func (c *comparison) settings() []verdict.Finding {
 	var found []verdict.Finding
 	for _, s := range c.live.OfKind(fact.KindSysctl) {
@@ -153,8 +146,8 @@ func (c *comparison) settings() []verdict.Finding {
 		switch {
 		case !there || value == next || isConfigured && wanted == value:
 			continue
-		case c.elsewhere && !isConfigured && sized.MatchString(s.Name):
-			continue // the other machine's own
+		case !isConfigured && (c.elsewhere && sized.MatchString(s.Name) || derivedAnew(s.Name, value, next)):
+			continue // the kernel's own
 		}
 		f := verdict.Finding{
 			Subject: s.Key(), Title: s.Name + " was set to " + value + " by hand: a boot makes it " + next, Was: value, Is: next,

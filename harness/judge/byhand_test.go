@@ -92,6 +92,7 @@ func TestWhatWasDoneByHandIsWhatABootDoesNotBring(t *testing.T) {
 			},
 			want: []string{"fs.file-max: 900", "vm.swappiness: 10"},
 		},
+		"what the kernel made of its free memory": {live: []fact.Fact{thing("sysctl", "fs.file-max", "value", "101")}},
 		"settings of another machine": {
 			live:      []fact.Fact{thing("sysctl", "vm.swappiness", "value", "10"), thing("sysctl", "fs.file-max", "value", "900")},
 			elsewhere: true,

@@ -1,8 +1,10 @@
 package judge
 
 import (
+	"math"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/patchlab/patchlab/harness/drift"
 	"github.com/patchlab/patchlab/harness/verdict"
@@ -38,12 +40,37 @@ func weakens(name, was, is string) bool {
 	return false
 }
 
+// sized are settings that the kernel derives from the machine's memory and processors.
+var sized = regexp.MustCompile(`^(kernel\.(threads-max|pid_max|sched_|watchdog|nmi_watchdog|perf_event|numa_|panic_on|core_|printk|acpi|hung_task)|` +
+	`vm\.(min_free_kbytes|user_reserve_kbytes|admin_reserve_kbytes|lowmem_reserve_ratio|nr_hugepages)|` +
+	`fs\.(file-max|nr_open|epoll\.|inotify\.|fanotify\.)|` +
+	`net\.(ipv4\.(tcp_mem|udp_mem|tcp_rmem|tcp_wmem|tcp_max_|ip_local_reserved|inet_peer)|ipv6\.route\.|netfilter\.|core\.(bpf_jit_limit|netdev_|rps_|flow_limit)))`)
+
+// derivedAnew tells whether a setting is what the kernel made of the memory that was free at another start: nearly the same.
+func derivedAnew(name, was, is string) bool {
+	const most = 0.1 // of a value
+	before, now := strings.Fields(was), strings.Fields(is)
+	if !sized.MatchString(name) || len(before) != len(now) {
+		return false
+	}
+	for i := range before {
+		a, errA := strconv.ParseFloat(before[i], 64)
+		b, errB := strconv.ParseFloat(now[i], 64)
+		if errA != nil || errB != nil || math.Abs(a-b) > most*max(a, b) {
+			return false
+		}
+	}
+	return true
+}
+
 func (h *hearing) ruleSysctl(d drift.Drift) ruling {
 	was, hadValue := d.Was["value"]
 	is, hasValue := d.Is["value"]
 	switch {
 	case d.Change != drift.Changed:
 		return volatile("settings come and go with the modules and the links that have them")
+	case h.Rebooted && derivedAnew(d.Key.Name, was, is):
+		return volatile("the kernel derives it from the memory that is free at its start")
 	case hadValue && hasValue && weakens(d.Key.Name, was, is):
 		return finding(fault("PL401", d, d.Key.Name+" is "+is+" now, and was "+was+": it protects less"))
 	case hadValue && hasValue:

@@ -19,8 +19,9 @@ const maxSysctl = 4 << 10
 var moving = []string{
 	"debug/", "dev/", "fs/aio-nr", "fs/binfmt_misc/", "fs/dentry-state", "fs/file-nr", "fs/inode-", "fs/quota/",
 	"kernel/cad_pid", "kernel/domainname", "kernel/hostname", "kernel/ns_last_pid", "kernel/pty/", "kernel/random/", "kernel/sched_domain/",
-	"kernel/sem_next_id", "kernel/msg_next_id", "kernel/shm_next_id", "kernel/tainted", "kernel/usermodehelper/",
-	"net/ipv4/neigh/", "net/ipv6/neigh/", "sunrpc/", "user/",
+	"kernel/perf_event_max_sample_rate", "kernel/sem_next_id", "kernel/msg_next_id", "kernel/shm_next_id", "kernel/tainted", "kernel/usermodehelper/",
+	"net/ipv4/neigh/", "net/ipv6/neigh/", "net/ipv4/tcp_fastopen_key", "sunrpc/", "user/", "vm/compact_memory", "vm/drop_caches",
+	"vm/stat_refresh",
 }
 
 // sysctls reads the kernel's settings, and what the files say that a boot sets.
