@@ -171,6 +171,7 @@ func TestSettingsOfTheKernelAreJudged(t *testing.T) {
 			"PL307 info",
 		},
 		"a setting of a new module": {nil, []fact.Fact{thing("sysctl", "net.netfilter.nf_conntrack_max", "value", "1")}, ""},
+		"what a router lends":       {[]fact.Fact{thing("address", "ens3 fec0::5/64", "dynamic", "true")}, nil, ""},
 		"a lost address":            {[]fact.Fact{thing("address", "ens3 192.0.2.1/24")}, nil, "PL204 error"},
 		"a new address":             {nil, []fact.Fact{thing("address", "ens3 192.0.2.1/24")}, "PL204 warning"},
 	}

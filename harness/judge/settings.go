@@ -84,6 +84,10 @@ func (h *hearing) ruleSysctl(d drift.Drift) ruling {
 }
 
 func (h *hearing) ruleAddress(d drift.Drift) ruling {
+	isLent := d.Was["dynamic"] != "" || d.Is["dynamic"] != ""
+	if _, prefix, _ := strings.Cut(d.Key.Name, " "); isLent && strings.Contains(prefix, ":") {
+		return volatile("a router lends it, when it next says so")
+	}
 	switch d.Change {
 	case drift.Removed:
 		return finding(fault("PL204", d, "the address "+d.Key.Name+" is gone"))
