@@ -43,7 +43,7 @@ func (r *run) baseline(ctx context.Context) error {
 	if err := r.know(ctx, file); err != nil {
 		return err
 	}
-	if err := errors.Join(r.writeFacts("baseline", r.known.Baseline), r.writeFacts("control", r.known.Control)); err != nil {
+	if err := errors.Join(r.writeFacts(factsFile("baseline"), r.known.Baseline), r.writeFacts(factsFile("control"), r.known.Control)); err != nil {
 		return err
 	}
 	if r.vacation {

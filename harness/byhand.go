@@ -9,7 +9,6 @@ import (
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/judge"
 	"github.com/patchlab/patchlab/harness/progress"
-	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -45,8 +44,8 @@ func (r *run) tellByHand() error {
 	used(r.ranGiven, r.lab.Now())
 	for _, f := range judge.ByHand(facts, r.known.Baseline, false) {
 		f.Phase, f.OldRot = "prepare", true
-		f.Evidence = []verdict.Evidence{{File: filepath.Join(rundir.Facts, "given.json")}}
+		f.Evidence = []verdict.Evidence{{File: factsFile("given")}}
 		r.judge.Add(f)
 	}
-	return r.writeFacts("given", facts)
+	return r.writeFacts(factsFile("given"), facts)
 }

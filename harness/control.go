@@ -61,7 +61,7 @@ func (r *run) knowControls(ctx context.Context, baseline string) error {
 		if err := r.knowControl(ctx, baseline+"-"+string(mode), mode); err != nil {
 			return err
 		}
-		if err := r.writeFacts("control-"+string(mode), r.controls[mode].Facts); err != nil {
+		if err := r.writeFacts(factsFile("control-"+string(mode)), r.controls[mode].Facts); err != nil {
 			return err
 		}
 	}

@@ -131,8 +131,11 @@ func (r *run) capture(ctx context.Context, c *clone, p *phase, name string) (fac
 		err = r.rememberFiles(read)
 	}
 	facts := WithoutOwnKey(read.Facts, c.access.AuthorizedKey)
-	return facts, errors.Join(err, r.writeFacts(filepath.Join(rundir.Facts, name+".json"), facts))
+	return facts, errors.Join(err, r.writeFacts(factsFile(name), facts))
 }
+
+// factsFile is where the facts of a phase are kept.
+func factsFile(phase string) string { return filepath.Join(rundir.Facts, phase+".json") }
 
 // writeFacts keeps a set as evidence in a file of the run directory, each fact on a line of its own: there are tens of thousands, for
 // grep and diff rather than for the eye.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/patchlab/patchlab/harness/boot"
 	"github.com/patchlab/patchlab/harness/fact"
@@ -268,13 +267,13 @@ func (r *run) compareLive() error {
 	}
 	for _, f := range judge.ByHand(r.live, r.facts, true) {
 		f.Phase = "compare"
-		f.Evidence = []verdict.Evidence{{File: filepath.Join(rundir.Facts, "live.json")}}
+		f.Evidence = []verdict.Evidence{{File: factsFile("live")}}
 		if !judge.IsSession(f) {
 			f.Severity = verdict.Error
 		}
 		r.judge.Add(f)
 	}
-	return r.writeFacts("live", r.live)
+	return r.writeFacts(factsFile("live"), r.live)
 }
 
 // prepare brings the clone up and asks the suites for the state before the patch.
