@@ -10,16 +10,16 @@ import (
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
-// allowance finds the announcement of a drift. The last day of an allowance still counts.
-func (h *hearing) allowance(d drift.Drift) (reason string, ok bool) {
-	for i, a := range h.base.Allowances {
-		if a.Kind != string(d.Key.Kind) || a.Change != "" && a.Change != string(d.Change) || a.Expired(h.base.Now) {
+// allowance finds the announcement of a drift, which need not say what changed. The last day of an allowance still counts.
+func (j *Judge) allowance(d drift.Drift) (reason string, ok bool) {
+	for i, a := range j.base.Allowances {
+		if a.Kind != string(d.Key.Kind) || a.Change != "" && d.Change != "" && a.Change != string(d.Change) || a.Expired(j.base.Now) {
 			continue
 		}
 		if matched, err := path.Match(a.Name, d.Key.Name); err != nil || !matched && a.Name != d.Key.Name {
 			continue
 		}
-		h.matched[i] = true
+		j.matched[i] = true
 		return fmt.Sprintf("%s (%s, until %s)", a.Reason, a.Owner, a.Until.Format(time.DateOnly)), true
 	}
 	return "", false

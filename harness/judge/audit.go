@@ -4,6 +4,8 @@ import (
 	"cmp"
 
 	"github.com/patchlab/patchlab/harness/audit"
+	"github.com/patchlab/patchlab/harness/drift"
+	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -17,7 +19,20 @@ func (j *Judge) Audit(old, found []audit.Finding, increment string) {
 	}
 	j.remember(j.unpatched, rot, "")
 	for _, f := range found {
+		if j.announced(f.Subject) {
+			continue
+		}
 		f.Increment = cmp.Or(increment, j.guilty(f.Finding), j.since[f.About])
 		j.add(f.Finding, Boundary{Phase: "audit"})
 	}
+}
+
+// announced tells whether an allowance names a kernel, or a thing that only the boot depends on. That a file or a unit may change does
+// not say that the guest need not come back.
+func (j *Judge) announced(subject fact.Key) bool {
+	if subject.Kind != fact.KindKernel && subject.Kind != fact.KindBoot {
+		return false
+	}
+	_, ok := j.allowance(drift.Drift{Key: subject})
+	return ok
 }
