@@ -35,7 +35,7 @@ type bootMenu struct {
 	subs   map[string]string // of the submenu: row -> the entry that the guest is started with
 	serial bool              // it shows on the serial console alone
 	empty  bool              // there is no menu
-	deaf   bool              // it hears no key
+	hidden bool              // it starts the first entry at once
 }
 
 // withMenu gives the lab's guests a boot loader.
@@ -48,6 +48,10 @@ func withMenu(l *lab) *bootMenu {
 }
 
 func (m *bootMenu) show(s *server) {
+	if m.hidden {
+		s.reboot()
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.server, m.rows, m.chosen, m.counts, m.typed, m.mode = s, []string{"Debian", "Advanced options for Debian"}, 0, true, "", "menu"
@@ -100,7 +104,7 @@ func (m *bootMenu) text() string {
 
 func (m *bootMenu) press(_ hypervisor.DomainSpec, keys []hypervisor.Key) {
 	m.mu.Lock()
-	if m.server == nil || m.deaf {
+	if m.server == nil {
 		m.mu.Unlock()
 		return
 	}
@@ -231,6 +235,17 @@ func TestWhereNoKernelHelpsTheSnapshotDoes(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestABootLoaderThatDoesNotWaitIsNoWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		withMenu(lab).hidden = true
+		result := lab.run(deadKernel(lab, func(string) bool { return false }))
+		if first := result.Rescue.Tried[0]; first.Way != "previous kernel" || first.Why != "the boot loader does not stop at its menu" {
+			t.Errorf("tried %+v", first)
+		}
+	})
 }
 
 func TestWithoutAMenuTheEntryIsTyped(t *testing.T) {
