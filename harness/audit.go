@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/audit"
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/probe"
-	"github.com/patchlab/patchlab/harness/rundir"
 )
 
 // audit judges, before the guest is rebooted in a mode, or after it was last touched, whether it would come back.
@@ -21,7 +19,7 @@ func (r *run) audit(ctx context.Context, c *clone, mode string) error {
 		if err != nil {
 			return err
 		}
-		old, found := audit.Compare(r.known.Boot, now, filepath.Join(rundir.Facts, capture+".json"))
+		old, found := audit.Compare(r.known.Boot, now, factsFile(capture))
 		for _, f := range found {
 			p.note("%s %s", f.ID, f.Title)
 		}
@@ -49,5 +47,5 @@ func (r *run) readBoot(ctx context.Context, c *clone, p *phase, name string) (fa
 	for _, n := range read.Notes {
 		p.note("the probe could not read everything: %s: %s", n.Kind, n.Error)
 	}
-	return read.Facts, errors.Join(err, r.writeFacts(name, read.Facts))
+	return read.Facts, errors.Join(err, r.writeFacts(factsFile(name), read.Facts))
 }

@@ -1,6 +1,8 @@
 package harness_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -41,6 +43,11 @@ func TestWhatWouldNotComeBackIsToldBeforeTheRebootAndBlamedOnWhoTouchedIt(t *tes
 		}
 		if len(f.Evidence) != 1 || f.Evidence[0].File != "facts/audit-clean.json" {
 			t.Errorf("evidence is %+v", f.Evidence)
+		}
+		for _, name := range []string{"audit-clean.json", "baseline-boot.json"} {
+			if _, err := os.Stat(filepath.Join(result.RunDir, "facts", name)); err != nil {
+				t.Errorf("the evidence is not there: %v", err)
+			}
 		}
 	})
 }
