@@ -64,10 +64,16 @@ func (r *run) readScreen(ctx context.Context, c *clone, seen boot.Seen) ([]verdi
 	console := verdict.Evidence{File: rundir.Console, Lines: seen.Lines}
 	picture := verdict.Evidence{File: rundir.Screenshot}
 	reader, ok := c.domain.(hypervisor.ScreenReader)
-	if seen.State != boot.Hung || !ok {
+	if seen.State != boot.Hung && !seen.Shown || !ok {
 		return []verdict.Evidence{console, picture}, seen
 	}
 	text, err := reader.ScreenText(ctx)
+	if seen.Shown { // it ended the waiting
+		if err == nil && r.dir.Write(rundir.ScreenText, text) == nil {
+			return []verdict.Evidence{{File: rundir.ScreenText, Lines: seen.Lines}, {File: rundir.Console}, picture}, seen
+		}
+		return []verdict.Evidence{{File: rundir.Console}, picture}, seen
+	}
 	shown := boot.OnScreen(seen, text)
 	if err != nil || shown.Cause == seen.Cause && shown.Stage == seen.Stage || r.dir.Write(rundir.ScreenText, text) != nil {
 		return []verdict.Evidence{console, picture}, seen // best effort: the console's word stands

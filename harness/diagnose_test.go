@@ -59,7 +59,7 @@ func TestAFailedBootIsDiagnosedAsSoonAsItsConsoleTells(t *testing.T) {
 		},
 		{
 			"silence, and a prompt on the screen", leaving, "GNU GRUB  version 2.06\n\ngrub>",
-			"PL706 reboot bad clean", "bootloader", "grub>", verdict.BootFailed, 3 * soon,
+			"PL706 reboot bad clean", "bootloader", "grub>", verdict.BootFailed, soon,
 		},
 		{
 			"silence in the kernel, and an old picture on the screen", leaving + loading + kernel, "GNU GRUB  version 2.06\n\ngrub>",

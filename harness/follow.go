@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/patchlab/patchlab/harness/boot"
+	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/timing"
 	"github.com/patchlab/patchlab/harness/wait"
 )
@@ -71,6 +72,23 @@ func (c *clone) follow(ctx context.Context, watch boot.Watch) (followed context.
 		}
 	})
 	return followed, f
+}
+
+// screen returns what reads the text on the guest's screen, or nil. Best effort: what cannot be read shows nothing.
+func (c *clone) screen(ctx context.Context) func() []byte {
+	reader, ok := c.domain.(hypervisor.ScreenReader)
+	if !ok {
+		return nil
+	}
+	return func() []byte {
+		ctx, cancel := context.WithTimeout(ctx, c.bounds.Driver)
+		defer cancel()
+		text, err := reader.ScreenText(ctx)
+		if err != nil {
+			return nil
+		}
+		return text
+	}
 }
 
 // lookAtConsole is how often a console is looked at. Most of the time it has not grown, which costs a call of the system.

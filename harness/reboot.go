@@ -80,7 +80,9 @@ func (r *run) bootAgain(ctx context.Context, c *clone, p *phase, mode scenario.R
 		}
 		r.judge.Add(*f)
 	}
-	followed, f := c.follow(ctx, boot.Watch{Control: r.controlOf(mode).Stages, PowerOn: mode != scenario.RebootClean})
+	followed, f := c.follow(ctx, boot.Watch{
+		Control: r.controlOf(mode).Stages, PowerOn: mode != scenario.RebootClean, Screen: c.screen(ctx),
+	})
 	defer f.stop()
 	if err := r.comeBack(followed, c, p, f, mode, left.before); err != nil {
 		return nil, whyOver(followed, err)

@@ -29,6 +29,9 @@ type Seen struct {
 	Lines  []string // the lines that prove it, at most [mostLines]
 	Job    Job      // the one that the boot waits for just now
 
+	// Shown says that it was read from the guest's screen, and so were its lines.
+	Shown bool
+
 	// fatal is an end that no other way into the guest can put in doubt.
 	fatal bool
 	begun bool // the machine has left the boot before
@@ -90,6 +93,7 @@ func OnScreen(seen Seen, text []byte) Seen {
 	if screen.State == UnderWay { // it came further, and stands still there
 		screen.State, screen.Cause = seen.State, seen.Cause
 	}
+	screen.Shown = true
 	return screen
 }
 

@@ -35,6 +35,9 @@ type Watch struct {
 	// it did not show there, and is not missed.
 	Control  Times
 	Patience Patience
+	// Screen reads the text on the guest's screen; nil where nobody can. It is asked when firmware or boot loader say nothing to the
+	// console: a prompt may be on the screen alone.
+	Screen func() []byte
 }
 
 // Watcher follows a console while its guest boots. It lets no time pass itself: whoever waits for the guest calls
@@ -44,12 +47,14 @@ type Watcher struct {
 
 	seen     Seen // when the console was last looked at and had grown
 	size     int64
-	last     time.Time // of the look before
+	last     time.Time     // of the look before
+	passed   time.Duration // since then, of the guest's own time
 	stage    Stage
 	spent    map[Stage]time.Duration
 	silent   time.Duration // since the console grew
 	waits    time.Duration // since the boot waits for jobs that have no limit
 	over     time.Duration // since a line was seen after which nothing goes on
+	shown    time.Duration // since the screen shows that nothing goes on
 	answered bool
 }
 
@@ -106,9 +111,28 @@ func (w *Watcher) Look(at Glance) (seen Seen, over bool) {
 		return seen, settled && (seen.fatal || !w.answered)
 	case w.answered || seen.Stage == Ready:
 		return seen, false
-	default:
-		return w.hangs(seen)
 	}
+	if shown, over := w.onScreen(seen); over {
+		return shown, true
+	}
+	return w.hangs(seen)
+}
+
+// onScreen asks the screen when the console is silent at a stage that may speak to the screen alone. That nothing goes on has to
+// stand there for as long as on a console.
+func (w *Watcher) onScreen(seen Seen) (Seen, bool) {
+	quiet := w.watch.Patience.Quiet
+	if w.watch.Screen == nil || !seen.begun || seen.Stage.rank() > Bootloader.rank() || w.silent < quiet {
+		w.shown = 0
+		return seen, false
+	}
+	shown := OnScreen(seen, w.watch.Screen())
+	if shown.State != Ended {
+		w.shown = 0
+		return seen, false
+	}
+	w.shown += w.passed
+	return shown, w.shown >= quiet
 }
 
 // pass lets the time since the last look count.
@@ -123,6 +147,7 @@ func (w *Watcher) pass(at Glance, seen Seen, size int64) {
 		w.spent[seen.Stage] += 0 // it has been seen
 	}
 	passed = time.Duration(float64(passed) * at.Share)
+	w.passed = passed
 	w.silent += passed
 	w.waits += passed
 	if seen.Job.Unit == "" || seen.Job.Limit > 0 {

@@ -295,3 +295,37 @@ func TestAGuestThatAnsweredIsOverOnlyByAPanicOrALoop(t *testing.T) {
 
 // ended are the recordings of boots that said that they went no further.
 var ended = []string{"initrd-deleted", "no-initrd-entry", "fstab-typo", "nothing-to-boot-efi", "root-not-there"}
+
+// A boot loader's prompt may be on the screen alone: nobody has to wait until the console's silence is too long.
+func TestAPromptOnTheScreenEndsTheWaiting(t *testing.T) {
+	t.Parallel()
+	prompt, err := os.ReadFile("testdata/grub-cfg-empty.screen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	menu := []byte("GNU GRUB  version 2.06\n*Debian GNU/Linux\n Advanced options for Debian GNU/Linux\n")
+	for _, tt := range []struct {
+		name   string
+		screen []byte
+		says   string // on the console
+		state  boot.State
+		after  int // seconds
+	}{
+		{"a prompt", prompt, "", boot.Ended, 12},
+		{"a menu", menu, "", boot.Hung, 41},
+		{"a prompt of an earlier boot, and the kernel speaks", prompt, "[    0.0] Linux version 6.1\n", boot.Hung, 41},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			g := newGrowing(t, control)
+			g.watcher = boot.NewWatcher(boot.Watch{
+				Console: g.file, Mark: boot.Mark(g.file), Control: control, Patience: patience, Screen: func() []byte { return tt.screen },
+			})
+			g.write("reboot: Restarting system\n" + tt.says)
+			seen, after := g.look(60)
+			if seen.State != tt.state || after < tt.after-1 || after > tt.after+1 || seen.Shown != (tt.state == boot.Ended) {
+				t.Errorf("%v after %d s, shown %v: %+v", seen.State, after, seen.Shown, seen)
+			}
+		})
+	}
+}
