@@ -79,6 +79,7 @@ var rules = []rule{
 	// Boot loader.
 	{recorded: "grub-rescue", text: "grub rescue>", means: ends, stage: Bootloader, remedy: remedyGrub},
 	{recorded: "grub-cfg-empty", text: "grub>", means: ends, stage: Bootloader, remedy: remedyGrub},
+	{recorded: "kernel-old-removed", text: "Failed to boot both default and fallback entries", means: ends, stage: Bootloader, remedy: remedyGrub},
 	{recorded: "grub-rescue", text: "normal.mod' not found", means: explains, stage: Bootloader, remedy: remedyGrub},
 	{recorded: "initrd-deleted", text: "error: file `/boot/initrd", means: explains, stage: Bootloader, remedy: remedyInitrd},
 	{recorded: "initrd-deleted", text: "error: file `/boot/", also: "' not found", means: explains, stage: Bootloader, remedy: remedyGrub},

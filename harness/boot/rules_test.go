@@ -17,6 +17,7 @@ var recordings = []struct {
 }{
 	{"came-up", UnderWay, Ready, ""},
 	{"initrd-deleted", Ended, Bootloader, "error: file `/boot/initrd.img-6.1.0-50-amd64' not found."},
+	{"kernel-old-removed", Ended, Bootloader, "error: file `/boot/vmlinuz-6.1.0-50-amd64' not found."},
 	{"no-initrd-entry", Ended, Kernel, "VFS: Unable to mount root fs on unknown-block(0,0)"},
 	{"nothing-to-boot-efi", Ended, Firmware, "BdsDxe: failed to load Boot0001"},
 	{"boot-loops", Looped, Services, "Starting self-heal.service…Reboot when the licence is gone..."},

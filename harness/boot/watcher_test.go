@@ -294,7 +294,7 @@ func TestAGuestThatAnsweredIsOverOnlyByAPanicOrALoop(t *testing.T) {
 }
 
 // ended are the recordings of boots that said that they went no further.
-var ended = []string{"initrd-deleted", "no-initrd-entry", "fstab-typo", "nothing-to-boot-efi", "root-not-there"}
+var ended = []string{"initrd-deleted", "kernel-old-removed", "no-initrd-entry", "fstab-typo", "nothing-to-boot-efi", "root-not-there"}
 
 // A boot loader's prompt may be on the screen alone: nobody has to wait until the console's silence is too long.
 func TestAPromptOnTheScreenEndsTheWaiting(t *testing.T) {
