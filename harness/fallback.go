@@ -107,17 +107,23 @@ func (r *run) bootFallback(ctx context.Context, c *clone, p *phase, told *report
 
 // bootMenu reads what the guest's boot loader would offer.
 func (r *run) bootMenu(ctx context.Context, conn guest.Conn) (*grub.Menu, error) {
+	menu, err := r.ask(ctx, conn, "cat /boot/grub/grub.cfg 2>/dev/null || cat /boot/grub2/grub.cfg")
+	if err != nil {
+		return nil, fmt.Errorf("reading the boot menu: %w", err)
+	}
+	return grub.Parse(menu), nil
+}
+
+// ask returns what a command that succeeds says.
+func (r *run) ask(ctx context.Context, conn guest.Conn, line string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.bounds.Command)
 	defer cancel()
-	command := guest.Command{Line: "cat /boot/grub/grub.cfg 2>/dev/null || cat /boot/grub2/grub.cfg"}
+	command := guest.Command{Line: line}
 	result, err := conn.Run(ctx, command)
 	if err == nil {
 		err = result.Err(command)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the boot menu: %w", err)
-	}
-	return grub.Parse(result.Stdout), nil
+	return result.Stdout, err
 }
 
 // otherKernel finds the entry of a kernel that does not run now: that of the one from before the patch, else the first one.
@@ -250,17 +256,11 @@ func (r *run) bootDefault(ctx context.Context, c *clone, p *phase, told *report.
 }
 
 func (r *run) askKernel(ctx context.Context, conn guest.Conn) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.bounds.Command)
-	defer cancel()
-	command := guest.Command{Line: "uname -r"}
-	result, err := conn.Run(ctx, command)
-	if err == nil {
-		err = result.Err(command)
-	}
+	release, err := r.ask(ctx, conn, "uname -r")
 	if err != nil {
 		return "", fmt.Errorf("asking which kernel runs: %w", err)
 	}
-	return strings.TrimSpace(string(result.Stdout)), nil
+	return strings.TrimSpace(string(release)), nil
 }
 
 // lieDown turns the domain off for as long as another one is in its place. Who watches looks away.
