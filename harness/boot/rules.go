@@ -64,6 +64,8 @@ const (
 	remedyLoader = "Start from a rescue medium and put the boot loader back where the firmware looks: grub-install; with EFI firmware efibootmgr shows its entries."
 	remedyInitrd = "Start an older kernel from the boot menu, and make the initrd again: update-initramfs -c -k RELEASE, then update-grub."
 	remedyGrub   = "At the boot loader's prompt load the kernel by hand (linux /boot/vmlinuz-... root=..., initrd /boot/initrd.img-..., boot), then run update-grub; without a prompt use a rescue medium and grub-install."
+	remedyMemory = "Give the machine more memory, or start it with less to do: at the boot menu take hugepages= and mem= off the kernel's command line; in /etc/sysctl.d look for vm.nr_hugepages."
+	remedyInit   = "Start with init=/bin/bash on the kernel's command line, or from a rescue medium; install again what the line names (systemd-sysv, libc6)."
 	remedyRoot   = "At the prompt look for the root device (ls /dev, blkid, cat /proc/modules): either its driver is not in the initrd, or root= names something else. Start an older kernel, then update-initramfs -u -k all and update-grub."
 	remedyFstab  = "Log in at the console (which needs a root password) or start with systemd.mask=UNIT on the kernel's command line; correct the line in /etc/fstab, or add nofail."
 	remedyJob    = "Start with systemd.mask=UNIT on the kernel's command line; give the unit a TimeoutStartSec, or take away what waits for it (Before=, Requires=)."
@@ -73,6 +75,8 @@ const (
 var rules = []rule{
 	// Firmware.
 	{recorded: "nothing-to-boot", text: "No bootable device.", means: ends, stage: Firmware, remedy: remedyLoader},
+	{recorded: "only-network", text: "Nothing to boot: ", means: explains, stage: Firmware, remedy: remedyLoader},
+	{recorded: "only-network-efi", text: "PXE-E", means: explains, stage: Firmware, remedy: remedyLoader},
 	{recorded: "nothing-to-boot-efi", text: "BdsDxe: failed to load", means: explains, stage: Firmware, remedy: remedyLoader},
 	{recorded: "nothing-to-boot-efi", text: "Shell>", means: ends, stage: Firmware, remedy: remedyLoader},
 
@@ -81,6 +85,10 @@ var rules = []rule{
 	{recorded: "grub-cfg-empty", text: "grub>", means: ends, stage: Bootloader, remedy: remedyGrub},
 	{recorded: "kernel-old-removed", text: "Failed to boot both default and fallback entries", means: ends, stage: Bootloader, remedy: remedyGrub},
 	{recorded: "grub-rescue", text: "normal.mod' not found", means: explains, stage: Bootloader, remedy: remedyGrub},
+	{
+		recorded: "initrd-too-big", text: "error: out of memory.", means: explains, stage: Bootloader,
+		remedy: "Start an older kernel from the boot menu; make the initrd smaller (MODULES=dep in /etc/initramfs-tools/initramfs.conf, then update-initramfs -u), or give the machine more memory.",
+	},
 	{recorded: "initrd-deleted", text: "error: file `/boot/initrd", means: explains, stage: Bootloader, remedy: remedyInitrd},
 	{recorded: "initrd-deleted", text: "error: file `/boot/", also: "' not found", means: explains, stage: Bootloader, remedy: remedyGrub},
 
@@ -90,12 +98,24 @@ var rules = []rule{
 		remedy: remedyInitrd,
 	},
 	{
+		recorded: "too-little-memory", text: "Kernel panic - not syncing: System is deadlocked on memory", but: "---[", means: ends, fatal: true,
+		remedy: remedyMemory,
+	},
+	{recorded: "memory-eaten", text: "Out of memory: Killed process", means: explains, remedy: remedyMemory},
+	{recorded: "init-fails", text: "init: error while loading shared libraries", means: explains, remedy: remedyInit},
+	{
+		recorded: "sysrq-panic", text: "Kernel panic - not syncing: sysrq triggered crash", but: "---[", means: ends, fatal: true,
+		remedy: "Nothing is to be mended: somebody asked for this panic (/proc/sysrq-trigger). Start the machine again.",
+	},
+	{
 		recorded: "no-initrd-entry", text: "Kernel panic - not syncing", but: "---[", means: ends, fatal: true,
 		remedy: "Start an older kernel from the boot menu; read the panic's first lines for what called it.",
 	},
 
 	// Initramfs.
 	{recorded: "root-not-there", text: "ALERT!", means: explains, stage: Initramfs, remedy: remedyRoot},
+	{recorded: "no-init", text: "Target filesystem doesn't have requested", means: explains, stage: Initramfs, remedy: remedyInit},
+	{recorded: "no-init", text: "can't access tty; job control turned off", means: ends, remedy: remedyInit},
 	{recorded: "root-not-there", text: "(initramfs)", means: ends, stage: Initramfs, remedy: remedyRoot},
 
 	// Userspace.
