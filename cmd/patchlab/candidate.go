@@ -56,7 +56,7 @@ func loadAll(env *environment, options runOptions) (loaded []scenario.Scenario, 
 			loaded[i].Reboot = modes
 		}
 		if !options.rescue {
-			loaded[i].Rescue = scenario.RescueNever
+			loaded[i].LeaveOutRescue()
 		}
 		if options.candidate.image != "" {
 			loaded[i].Image = options.candidate.image

@@ -27,6 +27,7 @@ const zooLong = `Try patches whose right verdict is known, some that do harm and
   false alarms  of the harmless ones, how many did not pass
   attribution   how many named the right increments and the right phase, where the truth does
   diagnosis     how many named the stage in which the boot ended, where the truth does
+  way back      how many proved a fallback or found a rescue, where the truth says that there is one
 
 A case is a scenario with a truth. Without names, all of the zoo run; --dry-run lists them. A case is named without the zoo's name
 before it, and any other scenario that says its truth may be named, too. Cases about which the lab came to no verdict are counted
@@ -35,13 +36,16 @@ apart, and no truth of theirs holds. The exit code is 0 when every truth holds, 
 const zooExample = `  patchlab zoo --dry-run
   patchlab zoo port-moves stale-library
   patchlab zoo --jobs auto --output json > card.json
+  patchlab zoo grub-cfg-empty --image debian-12-efi
   patchlab zoo kernel ./our-own-incident.yaml`
 
 // zooOptions are the flags of `patchlab zoo`.
 type zooOptions struct {
 	cases  []string
+	image  string
 	jobs   string
 	cold   bool
+	rescue bool
 	dryRun bool
 }
 
@@ -66,8 +70,11 @@ func newZooCommand(env *environment) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&options.jobs, "jobs", "1", "how many cases to run at once: `N`, or auto for as many as this host has processors and memory for")
 	flags.BoolVar(&options.cold, "cold", false, "boot each clone, instead of letting it go on from a saved guest")
+	flags.StringVar(&options.image, "image", "", "the `IMAGE` to clone, in place of the cases' own")
+	flags.BoolVar(&options.rescue, "rescue", true, "prove the ways back; without, nothing is scored about them")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "only list the cases and their truths")
 	complete(cmd, "jobs", autoJobs)
+	completeImage(env, cmd)
 	return cmd
 }
 
@@ -101,7 +108,7 @@ func (e *environment) zoo(ctx context.Context, options zooOptions) error {
 	for _, name := range options.cases {
 		named = append(named, scenarioOfCase(name))
 	}
-	loaded, remove, err := loadAll(e, runOptions{scenarios: named})
+	loaded, remove, err := loadAll(e, runOptions{scenarios: named, rescue: options.rescue, candidate: candidate{image: options.image}})
 	defer remove()
 	if err = errors.Join(err, wantTruths(loaded)); err != nil {
 		return usage(err)
@@ -203,6 +210,12 @@ func truthWords(t report.Truth) string {
 	if t.BootStage != "" {
 		words = append(words, "at "+t.BootStage)
 	}
+	if t.Fallback != "" {
+		words = append(words, "fallback "+t.Fallback)
+	}
+	if t.Rescue != "" {
+		words = append(words, "rescue "+t.Rescue)
+	}
 	return strings.Join(words, " ")
 }
 
@@ -235,7 +248,11 @@ func zooTable(card zoo.Card) string {
 		name  string
 		score zoo.Score
 	}{
-		{"detection", card.Detection}, {"false alarms", card.FalseAlarms}, {"attribution", card.Attribution}, {"diagnosis", card.Diagnosis},
+		{"detection", card.Detection},
+		{"false alarms", card.FalseAlarms},
+		{"attribution", card.Attribution},
+		{"diagnosis", card.Diagnosis},
+		{"way back", card.WayBack},
 	} {
 		_, _ = fmt.Fprintf(scores, "%s\t%d of %d\n", row.name, row.score.Count, row.score.Of)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/patchlab/patchlab/harness/report"
+	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/verdict"
 	"github.com/patchlab/patchlab/harness/zoo"
 )
@@ -92,6 +93,29 @@ func TestTheZooListsItsCasesWithoutRunningThem(t *testing.T) {
 	for _, name := range zooCases() {
 		if !strings.Contains(s.stdout.String(), name) {
 			t.Errorf("%s is missing in:\n%s", name, s.stdout.String())
+		}
+	}
+}
+
+func TestTheZooTriesTheWaysBackUnlessItIsToldNotTo(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		args   []string
+		rescue scenario.Rescue
+		truth  string
+		image  string
+	}{
+		{nil, scenario.RescueAuto, scenario.RescueFound, "debian-12-web"},
+		{[]string{"--rescue=false"}, scenario.RescueNever, "", "debian-12-web"},
+		{[]string{"--image", "debian-12-efi"}, scenario.RescueAuto, scenario.RescueFound, "debian-12-efi"},
+	} {
+		s := newSession(t, passing())
+		s.run(append([]string{"zoo", "grub-cfg-empty"}, test.args...)...)
+		if len(s.requests) != 1 {
+			t.Fatalf("%v: %d cases ran: %s", test.args, len(s.requests), s.stderr.String())
+		}
+		if ran := s.requests[0].Scenario; ran.Rescue != test.rescue || ran.Truth.Rescue != test.truth || ran.Image != test.image {
+			t.Errorf("%v: rescue %q, truth %q, on %s", test.args, ran.Rescue, ran.Truth.Rescue, ran.Image)
 		}
 	}
 }

@@ -15,6 +15,8 @@ type Truth struct {
 	Increments []string        `json:"increments,omitempty"`
 	Phase      string          `json:"phase,omitempty"`
 	BootStage  string          `json:"boot_stage,omitempty"`
+	Fallback   string          `json:"fallback,omitempty"`
+	Rescue     string          `json:"rescue,omitempty"`
 	Holds      bool            `json:"holds"`
 	Mismatch   []string        `json:"mismatch,omitempty"`
 }
@@ -24,6 +26,7 @@ func NewTruth(said scenario.Truth) Truth {
 	return Truth{
 		Outcome: verdict.Outcome(said.Outcome), Findings: said.Findings, Increments: said.Increments,
 		Phase: said.Phase, BootStage: said.BootStage,
+		Fallback: said.Fallback, Rescue: said.Rescue,
 	}
 }
 
@@ -32,6 +35,7 @@ type Misses struct {
 	Verdict     []string // the outcome, the ids of findings
 	Attribution []string // who is guilty, and when it was seen
 	Diagnosis   []string // where the boot ended
+	WayBack     []string // whether a fallback is proven, a rescue found
 }
 
 // Misses compares a result with the truth. What the truth is silent about is not compared.
@@ -55,13 +59,25 @@ func (t Truth) Misses(result Result) (m Misses) {
 	if t.BootStage != "" && !slices.ContainsFunc(result.Boots, func(b Boot) bool { return b.Stage == t.BootStage }) {
 		m.Diagnosis = append(m.Diagnosis, "no boot ended in stage "+t.BootStage)
 	}
+	m.WayBack = t.noWayBack(result)
 	return m
+}
+
+// noWayBack tells which of the ways back that are there was not seen to work.
+func (t Truth) noWayBack(result Result) (misses []string) {
+	if t.Fallback == scenario.FallbackProven && (result.Fallback == nil || !result.Fallback.Proven) {
+		misses = append(misses, "no fallback was proven")
+	}
+	if t.Rescue == scenario.RescueFound && (result.Rescue == nil || !result.Rescue.Found) {
+		misses = append(misses, "no rescue was found")
+	}
+	return misses
 }
 
 // Check returns the truth with what a result makes of it.
 func (t Truth) Check(result Result) Truth {
 	m := t.Misses(result)
-	t.Mismatch = slices.Concat(m.Verdict, m.Attribution, m.Diagnosis)
+	t.Mismatch = slices.Concat(m.Verdict, m.Attribution, m.Diagnosis, m.WayBack)
 	t.Holds = len(t.Mismatch) == 0
 	return t
 }

@@ -197,6 +197,24 @@ type Truth struct {
 	Increments []string `yaml:"increments"`
 	Phase      string   `yaml:"phase"`
 	BootStage  string   `yaml:"boot_stage"`
+	// Fallback is what is left to boot beside the patched kernel, and Rescue the way out of a boot that fails. They are silent about
+	// what a run without rescue does not try.
+	Fallback string `yaml:"fallback"`
+	Rescue   string `yaml:"rescue"`
+}
+
+// What a truth may say of the ways back.
+const (
+	FallbackProven = "proven"
+	RescueFound    = "found"
+)
+
+// LeaveOutRescue makes the scenario try no way back, and say no truth about them.
+func (s *Scenario) LeaveOutRescue() {
+	s.Rescue = RescueNever
+	if s.Truth != nil {
+		s.Truth.Fallback, s.Truth.Rescue = "", ""
+	}
 }
 
 // Date is a day, YYYY-MM-DD.

@@ -107,6 +107,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Timeouts: scenario.Timeouts{Boot: 10 * time.Minute, Apply: 30 * time.Minute},
 		Truth: &scenario.Truth{
 			Outcome: "regression", Findings: []string{"PL103"}, Increments: []string{"own"}, Phase: "apply", BootStage: "ready",
+			Fallback: scenario.FallbackProven, Rescue: scenario.RescueFound,
 		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(scenario.Scenario{}, "Dir", "Source")); diff != "" {

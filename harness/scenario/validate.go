@@ -187,6 +187,8 @@ func (v validator) truth(s *Scenario) {
 	}
 	v.oneOf("truth.phase", s.Truth.Phase,
 		"prepare", "baseline", "control", "apply", "settle", "audit", "reboot", "compare", "rollback")
+	v.oneOf("truth.fallback", s.Truth.Fallback, FallbackProven)
+	v.oneOf("truth.rescue", s.Truth.Rescue, RescueFound)
 	v.oneOf("truth.boot_stage", s.Truth.BootStage,
 		"ready", "services", "userspace", "initramfs", "kernel", "bootloader", "firmware")
 }

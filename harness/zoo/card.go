@@ -23,6 +23,8 @@ type Card struct {
 	Attribution Score `json:"attribution"`
 	// Diagnosis: of those whose truth names the stage in which the boot ends, those of which it was named.
 	Diagnosis Score `json:"diagnosis"`
+	// WayBack: of those whose truth says that there is a fallback or a rescue, those of which it was seen to work.
+	WayBack Score `json:"way_back"`
 	// Unjudged are cases about which the lab came to no verdict. They count nowhere else.
 	Unjudged int         `json:"unjudged"`
 	Seconds  float64     `json:"seconds"` // of all cases, one after the other
@@ -101,6 +103,9 @@ func NewCard(cases []Case) Card {
 		}
 		if c.Truth.BootStage != "" {
 			card.Diagnosis.add(len(c.misses.Diagnosis) == 0)
+		}
+		if c.Truth.Fallback != "" || c.Truth.Rescue != "" {
+			card.WayBack.add(len(c.misses.WayBack) == 0)
 		}
 	}
 	return card
