@@ -30,5 +30,13 @@ func IsData(name string) bool {
 			return true
 		}
 	}
+	for _, database := range rpmDatabases {
+		if strings.HasPrefix(name, database) {
+			return true
+		}
+	}
 	return false
 }
+
+// rpmDatabases are where rpm writes what it has installed, as dpkg does below /var: Debian's rpm, and that of Fedora and SUSE.
+var rpmDatabases = []string{"/root/.rpmdb/", "/usr/lib/sysimage/rpm/"}

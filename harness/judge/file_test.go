@@ -87,6 +87,7 @@ func TestFilesOfTheWholeSystemAreJudged(t *testing.T) {
 		{"one at the top", []fact.Fact{appears("/x")}, nil, []string{"PL305 warning /x"}},
 		{"a file of the administrator's", []fact.Fact{of("/root/.profile", "sha256 b")}, nil, []string{"PL307 warning /root/.profile"}},
 		{"data", []fact.Fact{of("/var/lib/app/db", "sha256 b"), appears("/var/log/x"), appears("/home/ann/x")}, []string{"/var/lib/dpkg/status"}, nil},
+		{"what rpm knows", []fact.Fact{appears("/root/.rpmdb/rpmdb.sqlite"), appears("/usr/lib/sysimage/rpm/rpmdb.sqlite")}, nil, nil},
 		{"a job of cron", []fact.Fact{appears("/var/spool/cron/crontabs/root")}, nil, []string{"PL305 warning /var/spool/cron/crontabs/root"}},
 		{"a key to log in with", []fact.Fact{of("/home/ann/.ssh/authorized_keys", "sha256 b")}, nil, []string{"PL403 error /home/ann/.ssh/authorized_keys"}},
 		{"what dpkg knows of the package", []fact.Fact{appears("/var/lib/dpkg/info/nginx:amd64.list"), appears("/var/lib/dpkg/info/nginx.md5sums"), appears("/var/lib/dpkg/info/nginx.postinst", "mode 0755")}, nil, nil},
