@@ -92,7 +92,7 @@ func (j *Judge) classify(b Boundary) ([]drift.Drift, []verdict.Finding) {
 		}
 		found = append(found, h.rulings[d.Key].findings...)
 	}
-	return all, found
+	return all, h.asTrees(found)
 }
 
 func (h *hearing) hear(all []drift.Drift, of func(fact.Kind) bool) {

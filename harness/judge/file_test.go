@@ -84,6 +84,11 @@ func TestFilesOfTheWholeSystemAreJudged(t *testing.T) {
 		{"a file for everybody where everybody has files", []fact.Fact{appears("/var/tmp/x.lock", "mode 0666")}, nil, nil},
 		{"another mode of a directory", []fact.Fact{of("/etc/ssh", "mode 0700")}, nil, []string{"PL307 warning /etc/ssh"}},
 		{"a new file in the system's places", []fact.Fact{appears("/usr/lib/x.so")}, nil, []string{"PL305 warning /usr/lib/x.so"}},
+		{"a copied tree", []fact.Fact{
+			appears("/usr/lib/x", "type dir"), appears("/usr/lib/x/y", "type dir"), appears("/usr/lib/x/y/1.ko"), appears("/usr/lib/x/y/2.ko"),
+			appears("/usr/lib/x/3", "mode 4755"), appears("/usr/lib/x.so"),
+		}, nil, []string{"PL402 error /usr/lib/x/3", "PL305 warning /usr/lib/x", "PL305 warning /usr/lib/x.so"}},
+		{"one file in a new directory", []fact.Fact{appears("/usr/lib/x", "type dir"), appears("/usr/lib/x/1.ko")}, nil, []string{"PL305 warning /usr/lib/x/1.ko"}},
 		{"one at the top", []fact.Fact{appears("/x")}, nil, []string{"PL305 warning /x"}},
 		{"a file of the administrator's", []fact.Fact{of("/root/.profile", "sha256 b")}, nil, []string{"PL307 warning /root/.profile"}},
 		{"data", []fact.Fact{of("/var/lib/app/db", "sha256 b"), appears("/var/log/x"), appears("/home/ann/x")}, []string{"/var/lib/dpkg/status"}, nil},

@@ -146,7 +146,7 @@ func files() []Entry {
 		},
 		{
 			"PL305", Warning, "unowned file appeared",
-			"There is a new file that no package owns, so no update and no removal will ever care for it.",
+			"There is a new file, or a new directory with several, that no package owns, so no update and no removal will ever care for it.",
 			"See what made it; allow it, or remove it.",
 		},
 		{
