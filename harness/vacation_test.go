@@ -29,6 +29,20 @@ func (l *lab) vacation(live ...fact.Fact) report.Result {
 	return result
 }
 
+func TestAVacationTellsWhatTheAuditFindsAsItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.onUp = func(s *server) { mounts(s, "/data") }
+		result := lab.vacation()
+		if f := findingOf(result, "PL705"); f.Severity != verdict.Error || f.Phase != "audit" || f.OldRot || len(f.Evidence) == 0 {
+			t.Errorf("%+v", f)
+		}
+		if f := findingOf(result, "PL108"); result.Outcome != verdict.Regression || f.ID != "" {
+			t.Errorf("%s: %+v", result.Outcome, f)
+		}
+	})
+}
+
 func TestAVacationListsWhatDoesNotComeBack(t *testing.T) {
 	tests := map[string]struct {
 		arrange func(*lab)

@@ -12,12 +12,14 @@ import (
 // Audit takes what the audit before a reboot has found: old of the unpatched guest, found of this one. What is no news is old rot.
 // increment is to blame for the rest where it is the only one; else the one that moved what a finding is about.
 func (j *Judge) Audit(old, found []audit.Finding, increment string) {
-	var rot []verdict.Finding
-	for _, f := range old {
-		f.Phase = "baseline"
-		rot = append(rot, f.Finding)
+	if !j.base.Vacation { // there the unpatched guest itself is asked
+		var rot []verdict.Finding
+		for _, f := range old {
+			f.Phase = "baseline"
+			rot = append(rot, f.Finding)
+		}
+		j.remember(j.unpatched, rot, "")
 	}
-	j.remember(j.unpatched, rot, "")
 	for _, f := range found {
 		if j.announced(f.Subject) {
 			continue
