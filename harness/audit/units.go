@@ -40,7 +40,7 @@ func (s *state) checks() []Finding {
 		lines := telling(check.Attribute("text"))
 		title := name + " refuses its configuration"
 		if len(lines) > 0 {
-			title += ": " + lines[0]
+			title += ": " + stamp.ReplaceAllString(lines[0], "")
 		}
 		subject := fact.Key{Kind: fact.KindUnit, Name: check.Attribute("unit")}
 		if subject.Name == "" {
@@ -53,6 +53,9 @@ func (s *state) checks() []Finding {
 	}
 	return found
 }
+
+// stamp is the time of day, and the process, which some daemons put before what they complain about.
+var stamp = regexp.MustCompile(`^[0-9]{4}[/-][0-9]{2}[/-][0-9]{2}[T ][0-9:.]+ *|\b[0-9]+#[0-9]+: `)
 
 // telling returns the first lines that say something.
 func telling(text string) []string {
