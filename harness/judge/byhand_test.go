@@ -140,6 +140,10 @@ func TestWhatWasDoneByHandIsWhatABootDoesNotBring(t *testing.T) {
 	}
 }
 
+func running(release string) fact.Fact {
+	return thing("kernel", "running", "release", release)
+}
+
 func TestSettingsOfTheKernelAreJudged(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -159,6 +163,26 @@ func TestSettingsOfTheKernelAreJudged(t *testing.T) {
 		},
 		"another value": {
 			[]fact.Fact{thing("sysctl", "vm.swappiness", "value", "60")}, []fact.Fact{thing("sysctl", "vm.swappiness", "value", "10")}, "PL307 warning",
+		},
+		"the default of another kernel": {
+			[]fact.Fact{running("6.1"), thing("sysctl", "net.core.optmem_max", "value", "20480")},
+			[]fact.Fact{running("6.12"), thing("sysctl", "net.core.optmem_max", "value", "131072")},
+			"PL307 info",
+		},
+		"what is set, under another kernel": {
+			[]fact.Fact{running("6.1"), thing("sysctl", "vm.swappiness", "value", "60", "configured", "60")},
+			[]fact.Fact{running("6.12"), thing("sysctl", "vm.swappiness", "value", "10", "configured", "60")},
+			"PL307 warning",
+		},
+		"a weaker default of another kernel": {
+			[]fact.Fact{running("6.1"), thing("sysctl", "kernel.kptr_restrict", "value", "1")},
+			[]fact.Fact{running("6.12"), thing("sysctl", "kernel.kptr_restrict", "value", "0")},
+			"PL401 error",
+		},
+		"a value that another kernel does not tell": {
+			[]fact.Fact{running("6.1"), thing("sysctl", "kernel.sched_energy_aware", "value", "1")},
+			[]fact.Fact{running("6.12"), thing("sysctl", "kernel.sched_energy_aware")},
+			"",
 		},
 		"a protection that the next boot takes away": {
 			[]fact.Fact{thing("sysctl", "kernel.kptr_restrict", "value", "1")},
@@ -182,6 +206,9 @@ func TestSettingsOfTheKernelAreJudged(t *testing.T) {
 			j.At(judge.Boundary{Phase: "apply", Increment: "a", Facts: fact.NewSet(tt.is...)})
 			got := ""
 			for _, f := range j.Findings() {
+				if f.Subject.Kind == fact.KindKernel {
+					continue
+				}
 				got += f.ID + " " + string(f.Severity)
 			}
 			if got != tt.want {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/patchlab/patchlab/harness/drift"
+	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/verdict"
 )
 
@@ -73,14 +74,27 @@ func (h *hearing) ruleSysctl(d drift.Drift) ruling {
 		return volatile("the kernel derives it from the memory that is free at its start")
 	case hadValue && hasValue && weakens(d.Key.Name, was, is):
 		return finding(fault("PL401", d, d.Key.Name+" is "+is+" now, and was "+was+": it protects less"))
+	case hadValue && hasValue && h.isKernelsOwn(d):
+		f := note("PL307", d, d.Key.Name+" is "+is+" now, and was "+was)
+		f.Cause = "another kernel runs, with other defaults; no file of sysctl.d sets it"
+		return finding(f)
 	case hadValue && hasValue:
 		return finding(warn("PL307", d, d.Key.Name+" is "+is+" now, and was "+was))
+	}
+	if hadValue != hasValue && d.Was["configured"] == d.Is["configured"] {
+		return volatile("a kernel tells it, or does not")
 	}
 	current, _ := h.Facts.Get(d.Key.Kind, d.Key.Name)
 	if next, isSet := d.Is["configured"]; isSet && weakens(d.Key.Name, current.Attribute("value"), next) {
 		return finding(fault("PL401", d, d.Key.Name+" will be "+next+" after the next boot, and is "+current.Attribute("value")+": it will protect less"))
 	}
-	return finding(statement(verdict.Info, "PL307", d, "the files of sysctl.d say something else of "+d.Key.Name))
+	return finding(note("PL307", d, "the files of sysctl.d say something else of "+d.Key.Name))
+}
+
+// isKernelsOwn tells whether a setting is what a kernel that did not run before makes it, and nobody has set it.
+func (h *hearing) isKernelsOwn(d drift.Drift) bool {
+	current, _ := h.Facts.Get(d.Key.Kind, d.Key.Name)
+	return h.drifts[fact.Key{Kind: fact.KindKernel, Name: "running"}].Is["release"] != "" && current.Attribute("configured") == ""
 }
 
 func (h *hearing) ruleAddress(d drift.Drift) ruling {
