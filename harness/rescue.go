@@ -170,7 +170,10 @@ func (r *run) comesUp(ctx context.Context, c *clone, a *attempt) error {
 // argumentsFor is what helps on the kernel's command line against the end of a boot, as far as its cause tells; "" if nothing does.
 // Names come from the guest: only that of a unit is typed.
 func (r *run) argumentsFor(died boot.Seen) string {
+	culprit := lastStarted.FindStringSubmatch(died.Cause)
 	switch {
+	case died.State == boot.Looped && culprit != nil:
+		return "systemd.mask=" + culprit[1]
 	case isUnitName(died.Job.Unit):
 		return "systemd.mask=" + died.Job.Unit
 	case failedMount.MatchString(died.Cause):

@@ -299,6 +299,28 @@ func TestAUnitThatHangsIsMaskedOnTheCommandLine(t *testing.T) {
 	})
 }
 
+func TestAServiceThatStartsTheMachineAnewIsMaskedOnTheCommandLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		withMenu(lab)
+		s := kernelUpdate(lab)
+		lab.onApply["kernel"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
+		lab.onReboot = func(*server) {}
+		lab.bootsAgain = func(s *server) bool {
+			if !s.patched || s.entry == "edited: systemd.mask=self-heal.service" {
+				s.console(loading + kernel)
+				return true
+			}
+			const again = "Welcome to Debian\n         Starting self-heal.service…gain until the licence is there...\n"
+			s.console(loading + kernel + again + "SeaBIOS (version 1.16)\n" + loading)
+			return false
+		}
+		requireRescued(t, lab.run(s), "command line", "turn the machine off and on",
+			"press the arrow key up when the boot menu appears, so that it waits",
+			"press e, go to the end of the line that begins with linux, and add: systemd.mask=self-heal.service", "press Ctrl-x")
+	})
+}
+
 func TestThatNoWayLeadsOutIsToldOnlyIfAllWereTried(t *testing.T) {
 	tests := []struct {
 		name    string
