@@ -243,7 +243,7 @@ func bootFactsOf(t *testing.T, machine map[string]string) map[string]map[string]
 	t.Helper()
 	src := NewSource(tree(t, machine), nil, 0)
 	src.check = func(_ context.Context, name string, _ ...string) (string, int, error) {
-		return "refused by " + name + "\n", 1, nil
+		return "refused by " + name + "\r\n", 1, nil
 	}
 	found := map[string]map[string]string{}
 	for _, f := range collected(t, src, bootFacts) {

@@ -146,7 +146,8 @@ func (b *bootReader) selfChecks(ctx context.Context) {
 			continue
 		}
 		b.add("check "+path.Base(c.program), map[string]string{
-			"unit": unit, "command": strings.Join(append([]string{c.program}, c.options...), " "), "exit": strconv.Itoa(exit), "text": output,
+			"unit": unit, "command": strings.Join(append([]string{c.program}, c.options...), " "), "exit": strconv.Itoa(exit),
+			"text": strings.ReplaceAll(output, "\r\n", "\n"), // as sshd ends its lines
 		})
 	}
 }
