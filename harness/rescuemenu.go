@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -65,32 +66,44 @@ func (m *atConsole) screen(ctx context.Context) (grub.Screen, []byte, error) {
 func (m *atConsole) await(ctx context.Context, what string, wanted func(grub.Screen) bool) (seen grub.Screen, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.patience, &noWayError{"the screen does not show " + what})
 	defer cancel()
+	var text []byte
 	err = wait.Until(ctx, what, lookEveryGlance, func(ctx context.Context) (bool, error) {
 		var err error
-		seen, _, err = m.screen(ctx)
+		seen, text, err = m.screen(ctx)
 		return err == nil && wanted(seen), err
 	})
+	if err != nil {
+		err = errors.Join(err, m.keep(text)) // it shows why
+	}
 	return seen, err
 }
 
 // stopMenu presses a key again and again that changes nothing, until the boot loader has stopped to count, or asks for commands.
 func (m *atConsole) stopMenu(ctx context.Context) (shown grub.Screen, err error) {
-	err = wait.Until(ctx, "the boot menu", lookEveryGlance, func(ctx context.Context) (bool, error) {
-		seen, text, err := m.screen(ctx)
-		if err != nil {
-			return false, err
+	press := func(until func(grub.Screen) bool) func(context.Context) (bool, error) {
+		return func(ctx context.Context) (bool, error) {
+			seen, text, err := m.screen(ctx)
+			if err != nil {
+				return false, err
+			}
+			shown = seen
+			switch {
+			case seen.Showing == grub.RescuePrompt:
+				return false, &noWayError{"the boot loader finds nothing of its own any more, and asks for a rescue medium (grub rescue>)"}
+			case until(seen):
+				return true, m.keep(text)
+			case boot.Read(m.clone.console, m.clone.mark).IsPast(boot.Bootloader):
+				return false, &noWayError{"the boot loader does not stop at its menu"}
+			}
+			return false, m.keyboard.Press(ctx, hypervisor.KeyUp)
 		}
-		shown = seen
-		switch {
-		case seen.Showing == grub.RescuePrompt:
-			return false, &noWayError{"the boot loader finds nothing of its own any more, and asks for a rescue medium (grub rescue>)"}
-		case seen.Showing != grub.Nothing && !seen.Counting:
-			return true, m.keep(text)
-		case boot.Read(m.clone.console, m.clone.mark).IsPast(boot.Bootloader):
-			return false, &noWayError{"the boot loader does not stop at its menu"}
-		}
-		return false, m.keyboard.Press(ctx, hypervisor.KeyUp)
-	})
+	}
+	err = wait.Until(ctx, "the boot menu", lookEveryGlance, press(func(s grub.Screen) bool { return s.Showing != grub.Nothing }))
+	if err == nil && shown.Counting {
+		ctx, cancel := context.WithTimeoutCause(ctx, m.patience, &noWayError{"the boot menu goes on counting"})
+		defer cancel()
+		err = wait.Until(ctx, "the boot menu", lookEveryGlance, press(func(s grub.Screen) bool { return s.Showing != grub.Nothing && !s.Counting }))
+	}
 	if err == nil && shown.Showing == grub.Choice {
 		m.attempt.did("press the arrow key up when the boot menu appears, so that it waits")
 	}

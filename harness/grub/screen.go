@@ -2,6 +2,7 @@ package grub
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 )
 
@@ -62,19 +63,30 @@ func (s *Screen) Asks() bool {
 
 // box returns the lines inside the box above the line that begins with the words after it, from its column 1 on.
 func box(lines []string, after string) []string {
-	const width = 77
+	width := boxWidth(lines)
 	var inside []string
 	for i := firstRow - 1; i < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[i]), after); i++ {
 		line := strings.TrimRight(lines[i], " ")
 		if strings.Trim(line, " -+") == "" && (line != "" || i < firstRow) {
 			continue // its edge
 		}
-		if line = line[min(len(line), markColumn):]; len(line) > width-1 {
-			line = line[:width-1]
+		if line = line[min(len(line), markColumn):]; len(line) > width {
+			line = line[:width]
 		}
 		inside = append(inside, line)
 	}
 	return inside
+}
+
+// boxWidth is how many characters fit into a line of the box: as its upper edge says, where that is drawn with characters.
+func boxWidth(lines []string) int {
+	const usual = 76 // of 80
+	for _, line := range lines[:min(len(lines), firstRow)] {
+		if edge := strings.Trim(line, " +"); len(edge) > usual/2 && strings.Trim(edge, "-") == "" {
+			return len(edge)
+		}
+	}
+	return usual
 }
 
 func (s *Screen) readMenu(lines []string) {
@@ -107,40 +119,63 @@ func (s *Screen) readEditor(lines []string) {
 	}
 }
 
-// The size of the screen that GRUB takes a serial console for.
+// The size of the screen that GRUB takes a serial console for, and the most that an EFI firmware's is taken for.
 const (
-	columns = 80
-	rows    = 24
+	columns, rows         = 80, 24
+	mostColumns, mostRows = 240, 100
 )
+
+var (
+	// heading is GRUB's name in the middle of the first lines.
+	heading = regexp.MustCompile(`\x1b\[[0-9]{1,3};([0-9]{1,3})H(GNU GRUB +version [!-~]+)`)
+	placing = regexp.MustCompile(`\x1b\[([0-9]{1,3});[0-9]{1,3}H`)
+)
+
+// sizeFor tells for what size of a screen the bytes were written. An EFI firmware does not say how wide its console is, but GRUB's
+// name stands in the middle of it; lines that are too long for the screen go on in the next one, so that all others move.
+func sizeFor(received []byte) (height, width int) {
+	height, width = rows, columns
+	if all := heading.FindAllSubmatch(received, -1); len(all) > 0 {
+		last := all[len(all)-1]
+		width = 2*position(string(last[1])) + len(last[2])
+		width = min(max(columns, width+width%2), mostColumns) // all sizes are even
+	}
+	for _, place := range placing.FindAllSubmatch(received, -1) {
+		height = max(height, position(string(place[1]))+1)
+	}
+	return min(height, mostRows), width
+}
 
 // Render shows what somebody at a serial terminal (a VT100) sees after it has received the bytes: as far as GRUB makes use of one.
 func Render(received []byte) []byte {
-	t := terminal{}
-	t.clear()
+	t := newTerminal(sizeFor(received))
 	for len(received) > 0 {
 		received = received[t.take(received):]
 	}
 	var text bytes.Buffer
 	for _, line := range t.cells {
-		text.Write(append(bytes.TrimRight(line[:], " "), '\n'))
+		text.Write(append(bytes.TrimRight(line, " "), '\n'))
 	}
 	return bytes.TrimRight(text.Bytes(), "\n")
 }
 
 // terminal is a screen and the place where the next character goes.
 type terminal struct {
-	cells    [rows][columns]byte
+	cells    [][]byte
+	width    int
 	row, col int
 }
 
-func (t *terminal) clear() {
-	for row := range t.cells {
-		t.clearLine(row, 0)
+func newTerminal(height, width int) *terminal {
+	t := &terminal{width: width}
+	for range height {
+		t.cells = append(t.cells, bytes.Repeat([]byte{' '}, width))
 	}
+	return t
 }
 
 func (t *terminal) clearLine(row, from int) {
-	for col := from; col < columns; col++ {
+	for col := from; col < t.width; col++ {
 		t.cells[row][col] = ' '
 	}
 }
@@ -162,7 +197,7 @@ func (t *terminal) take(received []byte) int {
 	case char == '\b':
 		t.col = max(0, t.col-1)
 	case char >= ' ' && char <= '~':
-		if t.col == columns {
+		if t.col == t.width {
 			t.col = 0
 			t.feed()
 		}
@@ -173,12 +208,13 @@ func (t *terminal) take(received []byte) int {
 }
 
 func (t *terminal) feed() {
-	if t.row < rows-1 {
+	last := len(t.cells) - 1
+	if t.row < last {
 		t.row++
 		return
 	}
-	copy(t.cells[:], t.cells[1:])
-	t.clearLine(rows-1, 0)
+	t.cells = append(t.cells[1:], t.cells[0])
+	t.clearLine(last, 0)
 }
 
 // command is a sequence that begins with CSI. Those that only colour are of no interest.
@@ -186,10 +222,14 @@ func (t *terminal) command(final byte, parameters string) {
 	switch final {
 	case 'H', 'f':
 		row, col, _ := strings.Cut(parameters, ";")
-		t.row, t.col = min(position(row), rows-1), min(position(col), columns-1)
+		t.row, t.col = min(position(row), len(t.cells)-1), min(position(col), t.width-1)
 	case 'J':
+		from := t.row + 1
+		if parameters == "2" { // all of it
+			from = 0
+		}
 		t.clearLine(t.row, t.col)
-		for row := t.row + 1; row < rows; row++ {
+		for row := from; row < len(t.cells); row++ {
 			t.clearLine(row, 0)
 		}
 	case 'K':
@@ -201,7 +241,7 @@ func (t *terminal) command(final byte, parameters string) {
 func position(parameter string) int {
 	n := 0
 	for _, digit := range []byte(parameter) {
-		if digit < '0' || digit > '9' || n > columns {
+		if digit < '0' || digit > '9' || n > mostColumns {
 			break
 		}
 		n = 10*n + int(digit-'0')

@@ -57,6 +57,35 @@ func TestASerialConsoleIsReadAsItsScreen(t *testing.T) {
 	}
 }
 
+func TestTheConsoleOfAnEFIFirmwareIsReadInItsOwnWidth(t *testing.T) {
+	tests := map[string]struct {
+		recording string // of a real GRUB on an EFI machine, whose console has 100 columns
+		want      grub.Screen
+	}{
+		"a command that would be cut off at 80": {"efi-prompt", grub.Screen{Showing: grub.Prompt, Chosen: -1, Rows: []string{
+			"", "                                 GNU GRUB  version 2.06-13+deb12u2", "",
+			"   Minimal BASH-like line editing is supported. For the first word, TAB lists possible",
+			"   command completions. Anywhere else TAB lists possible device or file completions.", "", "",
+			"grub> linux /boot/vmlinuz-6.1.0-50-amd64 root=UUID=821bd421-b929-472f-9624-326d88555c4",
+		}}},
+		// There the menu is shown twice, for the serial line is a terminal of GRUB's own, too, and has 80.
+		"a menu on two terminals at once": {"efi-menu", grub.Screen{
+			Showing: grub.Choice, Rows: []string{"Debian GNU/Linux", "Advanced options for Debian GNU/Linux", "UEFI Firmware Settings"},
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			recorded, err := os.ReadFile("testdata/" + tt.recording + ".console")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, grub.ReadScreen(grub.Render(recorded))); diff != "" {
+				t.Errorf("screen (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestATextScreenIsRead(t *testing.T) {
 	const foot = "\n\n      Use the   and   keys to select which entry is highlighted.\n"
 	for name, tt := range map[string]struct {
