@@ -170,10 +170,9 @@ func (r *run) comesUp(ctx context.Context, c *clone, a *attempt) error {
 // argumentsFor is what helps on the kernel's command line against the end of a boot, as far as its cause tells; "" if nothing does.
 // Names come from the guest: only that of a unit is typed.
 func (r *run) argumentsFor(died boot.Seen) string {
-	culprit := lastStarted.FindStringSubmatch(died.Cause)
 	switch {
-	case died.State == boot.Looped && culprit != nil:
-		return "systemd.mask=" + culprit[1]
+	case died.State == boot.Looped && died.IsPast(boot.Initramfs):
+		return r.maskNew()
 	case isUnitName(died.Job.Unit):
 		return "systemd.mask=" + died.Job.Unit
 	case failedMount.MatchString(died.Cause):
@@ -183,6 +182,18 @@ func (r *run) argumentsFor(died boot.Seen) string {
 	default:
 		return ""
 	}
+}
+
+// maskNew leaves out the units that the candidate has the boot start, as far as they can be typed; "" without one.
+func (r *run) maskNew() string {
+	const most = 4
+	var words []string
+	for _, f := range r.judge.Findings() {
+		if f.ID == "PL102" && f.Blamed() && isUnitName(f.Subject.Name) && len(words) < most {
+			words = append(words, "systemd.mask="+f.Subject.Name)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // defaultKernel is the release that the boot loader starts by itself, as was known before the boot that failed; if that says nothing,

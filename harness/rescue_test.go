@@ -304,14 +304,16 @@ func TestAServiceThatStartsTheMachineAnewIsMaskedOnTheCommandLine(t *testing.T) 
 		lab := newLab(t)
 		withMenu(lab)
 		s := kernelUpdate(lab)
-		lab.onApply["kernel"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
+		lab.onApply["kernel"] = func(s *server) {
+			s.put("unit", "self-heal.service", "active", "inactive", "sub", "dead", "enabled", "enabled", "load", "loaded")
+		}
 		lab.onReboot = func(*server) {}
 		lab.bootsAgain = func(s *server) bool {
 			if !s.patched || s.entry == "edited: systemd.mask=self-heal.service" {
 				s.console(loading + kernel)
 				return true
 			}
-			const again = "Welcome to Debian\n         Starting self-heal.service…gain until the licence is there...\n"
+			const again = "Welcome to Debian\n         Starting self-heal.service…gain until the licence is there...\n         Starting networking.service...\n"
 			s.console(loading + kernel + again + "SeaBIOS (version 1.16)\n" + loading)
 			return false
 		}

@@ -21,8 +21,6 @@ var (
 	unitName = regexp.MustCompile(`^[A-Za-z0-9@_.:-]+\.(service|mount|target|socket|device|swap)$`)
 	// failedMount is what systemd says of a mount that does not come.
 	failedMount = regexp.MustCompile(`Dependency failed for \S+\.mount\b`)
-	// lastStarted is what systemd says of a service as it starts it; what is too wide for the console is shortened after an ellipsis.
-	lastStarted = regexp.MustCompile(`: Starting ([A-Za-z0-9@_.:-]+\.service)\b`)
 )
 
 func isUnitName(name string) bool { return unitName.MatchString(name) }
