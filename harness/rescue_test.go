@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -36,6 +37,8 @@ type bootMenu struct {
 	serial bool              // it shows on the serial console alone
 	empty  bool              // there is no menu
 	hidden bool              // it starts the first entry at once
+	slow   bool              // the menu is drawn row by row
+	drawn  time.Time         // that is over
 }
 
 // withMenu gives the lab's guests a boot loader.
@@ -55,6 +58,9 @@ func (m *bootMenu) show(s *server) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.server, m.rows, m.chosen, m.counts, m.typed, m.mode = s, []string{"Debian", "Advanced options for Debian"}, 0, true, "", "menu"
+	if m.slow {
+		m.drawn = time.Now().Add(100 * time.Millisecond)
+	}
 	if m.empty {
 		m.mode = "prompt"
 	}
@@ -66,6 +72,9 @@ func (m *bootMenu) screen(hypervisor.DomainSpec) string {
 	defer m.mu.Unlock()
 	if m.serial {
 		return ""
+	}
+	if time.Now().Before(m.drawn) {
+		return "\n    GNU GRUB  version 2.06\n\n\n  *Debian\n\n    Use the   and   keys to select which entry is highlighted.\n"
 	}
 	return m.text()
 }
@@ -185,11 +194,12 @@ func requireRescued(t *testing.T, result report.Result, way string, steps ...str
 }
 
 func TestThePreviousKernelIsTheFirstWayOut(t *testing.T) {
-	for _, where := range []string{"on the screen", "on the serial console"} {
+	for _, where := range []string{"on the screen", "on a screen that is drawn slowly", "on the serial console"} {
 		t.Run(where, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lab := newLab(t)
-				withMenu(lab).serial = where == "on the serial console"
+				menu := withMenu(lab)
+				menu.serial, menu.slow = where == "on the serial console", where == "on a screen that is drawn slowly"
 				result := lab.run(deadKernel(lab, func(entry string) bool { return entry == oldEntry }))
 				requireRescued(t, result, "previous kernel",
 					"turn the machine off and on", "press the arrow key up when the boot menu appears, so that it waits",

@@ -78,32 +78,43 @@ func (m *atConsole) await(ctx context.Context, what string, wanted func(grub.Scr
 	return seen, err
 }
 
+// standing wants a screen that shows the same at two looks: it may be drawn slowly.
+func standing(wanted func(grub.Screen) bool) func(grub.Screen) bool {
+	var before grub.Screen
+	return func(now grub.Screen) bool {
+		same := now.Showing == before.Showing && now.Chosen == before.Chosen && slices.Equal(now.Rows, before.Rows)
+		before = now
+		return same && wanted(now)
+	}
+}
+
 // stopMenu presses a key again and again that changes nothing, until the boot loader has stopped to count, or asks for commands.
 func (m *atConsole) stopMenu(ctx context.Context) (shown grub.Screen, err error) {
-	press := func(until func(grub.Screen) bool) func(context.Context) (bool, error) {
-		return func(ctx context.Context) (bool, error) {
-			seen, text, err := m.screen(ctx)
-			if err != nil {
+	var text []byte
+	pressUntil := func(ctx context.Context, wanted func(grub.Screen) bool) error {
+		return wait.Until(ctx, "the boot menu", lookEveryGlance, func(ctx context.Context) (bool, error) {
+			var err error
+			if shown, text, err = m.screen(ctx); err != nil {
 				return false, err
 			}
-			shown = seen
 			switch {
-			case seen.Showing == grub.RescuePrompt:
+			case shown.Showing == grub.RescuePrompt:
 				return false, &noWayError{"the boot loader finds nothing of its own any more, and asks for a rescue medium (grub rescue>)"}
-			case until(seen):
-				return true, m.keep(text)
+			case wanted(shown):
+				return true, nil
 			case boot.Read(m.clone.console, m.clone.mark).IsPast(boot.Bootloader):
 				return false, &noWayError{"the boot loader does not stop at its menu"}
 			}
 			return false, m.keyboard.Press(ctx, hypervisor.KeyUp)
-		}
+		})
 	}
-	err = wait.Until(ctx, "the boot menu", lookEveryGlance, press(func(s grub.Screen) bool { return s.Showing != grub.Nothing }))
-	if err == nil && shown.Counting {
-		ctx, cancel := context.WithTimeoutCause(ctx, m.patience, &noWayError{"the boot menu goes on counting"})
-		defer cancel()
-		err = wait.Until(ctx, "the boot menu", lookEveryGlance, press(func(s grub.Screen) bool { return s.Showing != grub.Nothing && !s.Counting }))
+	if err := pressUntil(ctx, func(s grub.Screen) bool { return s.Showing != grub.Nothing }); err != nil {
+		return shown, err
 	}
+	patient, cancel := context.WithTimeoutCause(ctx, m.patience, &noWayError{"the boot menu goes on counting"})
+	defer cancel()
+	err = pressUntil(patient, standing(func(s grub.Screen) bool { return s.Showing != grub.Nothing && !s.Counting }))
+	err = errors.Join(err, m.keep(text))
 	if err == nil && shown.Showing == grub.Choice {
 		m.attempt.did("press the arrow key up when the boot menu appears, so that it waits")
 	}

@@ -51,9 +51,9 @@ func (r *run) bootPreviousKernel(ctx context.Context, c *clone, a *attempt) erro
 		if err := m.choose(ctx, func(row string) bool { return strings.HasPrefix(row, "Advanced options") }); err != nil {
 			return err
 		}
-		if _, err := m.await(ctx, "the submenu", func(s grub.Screen) bool {
+		if _, err := m.await(ctx, "the submenu", standing(func(s grub.Screen) bool {
 			return s.Showing == grub.Choice && !slices.Equal(s.Rows, shown.Rows) && s.Chosen >= 0
-		}); err != nil {
+		})); err != nil {
 			return err
 		}
 	}
