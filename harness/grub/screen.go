@@ -128,7 +128,7 @@ const (
 var (
 	// heading is GRUB's name in the middle of the first lines.
 	heading = regexp.MustCompile(`\x1b\[[0-9]{1,3};([0-9]{1,3})H(GNU GRUB +version [!-~]+)`)
-	placing = regexp.MustCompile(`\x1b\[([0-9]{1,3});[0-9]{1,3}H`)
+	placing = regexp.MustCompile(`\x1b\[([0-9]{1,3});[0-?]{1,3}H`)
 )
 
 // sizeFor tells for what size of a screen the bytes were written. An EFI firmware does not say how wide its console is, but GRUB's
@@ -237,11 +237,11 @@ func (t *terminal) command(final byte, parameters string) {
 	}
 }
 
-// position counts from 0; nothing is the first.
+// position counts from 0; nothing is the first. EFI's firmware writes tens and ones with one character each, so that 100 is ":0".
 func position(parameter string) int {
 	n := 0
 	for _, digit := range []byte(parameter) {
-		if digit < '0' || digit > '9' || n > mostColumns {
+		if digit < '0' || digit > '?' || n > mostColumns {
 			break
 		}
 		n = 10*n + int(digit-'0')

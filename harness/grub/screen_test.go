@@ -66,7 +66,8 @@ func TestTheConsoleOfAnEFIFirmwareIsReadInItsOwnWidth(t *testing.T) {
 			"", "                                 GNU GRUB  version 2.06-13+deb12u2", "",
 			"   Minimal BASH-like line editing is supported. For the first word, TAB lists possible",
 			"   command completions. Anywhere else TAB lists possible device or file completions.", "", "",
-			"grub> linux /boot/vmlinuz-6.1.0-50-amd64 root=UUID=821bd421-b929-472f-9624-326d88555c4",
+			"grub> linux /boot/vmlinuz-6.1.0-50-amd64 root=UUID=821bd421-b929-472f-9624-326d88555c46 ro console=t",
+			"ty",
 		}}},
 		// There the menu is shown twice, for the serial line is a terminal of GRUB's own, too, and has 80.
 		"a menu on two terminals at once": {"efi-menu", grub.Screen{
