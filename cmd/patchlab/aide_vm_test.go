@@ -18,14 +18,23 @@ import (
 	"github.com/patchlab/patchlab/harness/report"
 )
 
-// aideScenario gives a guest aide with Debian's configuration, and leaves it as it is.
+// aideScenario gives a guest aide with Debian's configuration. What changes nothing would not be run.
 const aideScenario = `schema: 1
 name: beside-aide
 image: debian-12-web
-given: {apt: {packages: [aide, aide-common], suite: bookworm}}
-increments: [{name: nothing, script: nothing.sh}]
+given:
+  files: [{from: ucf, to: /usr/bin/ucf, mode: "0755"}, {from: ucfr, to: /usr/bin/ucfr, mode: "0755"}]
+  apt: {packages: [aide, aide-common], suite: bookworm}
+increments: [{name: change, script: change.sh}]
 reboot: []
 suites: []
+`
+
+// ucf stands in the place of the program that puts each of Debian's 200 files of aide's configuration: without KVM that one takes six
+// seconds for each.
+const ucf = `#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift; done
+cp "$1" "$2"
 `
 
 // hide changes one byte of a file, whose times and size stay.
@@ -71,7 +80,9 @@ func TestPatchlabFindsWhatAideFinds(t *testing.T) {
 	b.keepGuest()
 	b.inGuest(plant)
 	b.facts("before.json")
-	b.inGuest("cp /var/lib/aide/aide.db.new /var/lib/aide/aide.db") // Debian's package makes it when it is installed
+	initSeconds := b.timed(func() {
+		b.inGuest("aide --init --config=/etc/aide/aide.conf >/dev/null; cp /var/lib/aide/aide.db.new /var/lib/aide/aide.db")
+	})
 	idle := b.timed(func() { b.facts("idle.json") })
 	for _, path := range slices.Sorted(maps.Keys(tamperings)) {
 		b.inGuest(hide + tamperings[path])
@@ -80,8 +91,8 @@ func TestPatchlabFindsWhatAideFinds(t *testing.T) {
 	var byAide map[string]bool
 	checkSeconds := b.timed(func() { byAide = b.aide() })
 	byUs := b.differing("before.json", "after.json")
-	t.Logf("aide --check %.1f s; patchlab facts %.1f s, and %.1f s of an idle guest: %.0f times as fast",
-		checkSeconds, ours, idle, checkSeconds/ours)
+	t.Logf("aide --init %.1f s, --check %.1f s; patchlab facts %.1f s, and %.1f s of an idle guest: %.0f times as fast",
+		initSeconds, checkSeconds, ours, idle, checkSeconds/ours)
 	for _, path := range slices.Sorted(maps.Keys(tamperings)) {
 		t.Logf("%s: aide %v, patchlab %v", path, byAide[path], byUs[path])
 		if !byUs[path] {
@@ -114,7 +125,7 @@ func (b *besideAide) command(stdin string, args ...string) []byte {
 func (b *besideAide) keepGuest() {
 	b.t.Helper()
 	dir := b.t.TempDir()
-	for name, content := range map[string]string{"beside-aide.yaml": aideScenario, "nothing.sh": "#!/bin/sh\n"} {
+	for name, content := range map[string]string{"beside-aide.yaml": aideScenario, "change.sh": "#!/bin/sh\ndate >/etc/beside-aide\n", "ucf": ucf, "ucfr": "#!/bin/sh\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			b.t.Fatal(err)
 		}
