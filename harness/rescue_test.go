@@ -37,6 +37,7 @@ type bootMenu struct {
 	serial bool              // it shows on the serial console alone
 	empty  bool              // there is no menu
 	hidden bool              // it starts the first entry at once
+	deaf   bool              // it goes on counting, whatever is pressed
 	slow   bool              // the menu is drawn row by row
 	drawn  time.Time         // that is over
 }
@@ -117,7 +118,7 @@ func (m *bootMenu) press(_ hypervisor.DomainSpec, keys []hypervisor.Key) {
 		m.mu.Unlock()
 		return
 	}
-	m.counts = false
+	m.counts = m.deaf
 	start := ""
 	switch key := keys[len(keys)-1]; {
 	case m.mode == "menu" && key == hypervisor.KeyDown:
@@ -253,6 +254,17 @@ func TestABootLoaderThatDoesNotWaitIsNoWay(t *testing.T) {
 		withMenu(lab).hidden = true
 		result := lab.run(deadKernel(lab, func(string) bool { return false }))
 		if first := result.Rescue.Tried[0]; first.Way != "previous kernel" || first.Why != "the boot loader does not stop at its menu" {
+			t.Errorf("tried %+v", first)
+		}
+	})
+}
+
+func TestAMenuThatGoesOnCountingIsNoWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		withMenu(lab).deaf = true
+		result := lab.run(deadKernel(lab, func(string) bool { return false }))
+		if first := result.Rescue.Tried[0]; first.Way != "previous kernel" || !strings.Contains(first.Why, "goes on counting") || len(first.Evidence) != 1 {
 			t.Errorf("tried %+v", first)
 		}
 	})
