@@ -25,18 +25,13 @@ func IsData(name string) bool {
 			return false
 		}
 	}
-	for _, data := range []string{"/var/", "/home/", "/srv/", "/tmp/", "/mnt/", "/media/", "/lost+found/"} {
+	for _, data := range []string{
+		"/var/", "/home/", "/srv/", "/tmp/", "/mnt/", "/media/", "/lost+found/",
+		"/root/.rpmdb/", "/usr/lib/sysimage/rpm/", // what rpm has installed, as dpkg keeps it below /var: on Debian, on Fedora and SUSE
+	} {
 		if strings.HasPrefix(name, data) {
-			return true
-		}
-	}
-	for _, database := range rpmDatabases {
-		if strings.HasPrefix(name, database) {
 			return true
 		}
 	}
 	return false
 }
-
-// rpmDatabases are where rpm writes what it has installed, as dpkg does below /var: Debian's rpm, and that of Fedora and SUSE.
-var rpmDatabases = []string{"/root/.rpmdb/", "/usr/lib/sysimage/rpm/"}
