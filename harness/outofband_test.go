@@ -53,10 +53,20 @@ func (d agentDialer) Dial(ctx context.Context) (guest.Conn, error) {
 type sshDialer struct{ server *server }
 
 func (d sshDialer) Dial(ctx context.Context) (guest.Conn, error) {
-	if err := d.server.sshFails; err != nil {
+	d.server.mu.Lock()
+	err := d.server.sshFails
+	d.server.mu.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	return d.server.guest.Dial(ctx)
+}
+
+// failSSH spoils it while somebody may be dialing.
+func (s *server) failSSH(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sshFails = err
 }
 
 const network = "eth0 UP 52:54:00:00:00:01 <UP,LOWER_UP>\neth0 UP 10.0.2.15/24\n"
@@ -118,7 +128,7 @@ func TestWhoIsToBlameWhenSSHDoesNotAnswer(t *testing.T) {
 			[]string{"PL204"},
 		},
 		{
-			"its sshd refuses the key", func(s *server) { s.sshFails = errors.New("the guest refuses the key") },
+			"its sshd refuses the key", func(s *server) { s.failSSH(errors.New("the guest refuses the key")) },
 			verdict.Regression, "the guest refuses the key", nil,
 		},
 		{
@@ -126,7 +136,7 @@ func TestWhoIsToBlameWhenSSHDoesNotAnswer(t *testing.T) {
 			verdict.Testbed, "the guest is not to blame", nil,
 		},
 		{
-			"nobody listens on the host", func(s *server) { s.greeting = "silent"; s.sshFails = lost(syscall.ECONNREFUSED) },
+			"nobody listens on the host", func(s *server) { s.greeting = "silent"; s.failSSH(lost(syscall.ECONNREFUSED)) },
 			verdict.Testbed, "nobody listens on the host's end", nil,
 		},
 		{
