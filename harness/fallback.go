@@ -262,34 +262,3 @@ func (r *run) askKernel(ctx context.Context, conn guest.Conn) (string, error) {
 	}
 	return strings.TrimSpace(string(release)), nil
 }
-
-// lieDown turns the domain off for as long as another one is in its place. Who watches looks away.
-func (c *clone) lieDown(ctx context.Context) error {
-	c.hangUp()
-	ctx, cancel := context.WithTimeout(ctx, c.bounds.Driver)
-	defer cancel()
-	c.power.Lock()
-	defer c.power.Unlock()
-	if err := c.domain.Destroy(ctx); err != nil {
-		return fmt.Errorf("turning the clone off: %w", err)
-	}
-	c.isOff = true
-	return nil
-}
-
-// powerCycle turns the domain off and on, as a person does with a machine that is beyond help.
-func (c *clone) powerCycle(ctx context.Context) error {
-	c.hangUp()
-	ctx, cancel := context.WithTimeout(ctx, c.bounds.Driver)
-	defer cancel()
-	c.power.Lock()
-	defer c.power.Unlock()
-	if err := c.domain.Destroy(ctx); err != nil {
-		return fmt.Errorf("turning the clone off: %w", err)
-	}
-	c.mark = boot.Mark(c.console)
-	if err := c.domain.Start(ctx); err != nil {
-		return fmt.Errorf("turning the clone on: %w", err)
-	}
-	return c.locate(ctx)
-}

@@ -102,27 +102,6 @@ func packInitrd(from, to string, c *clone) error {
 	return nil
 }
 
-// turnOff turns the clone off for as long as another domain has its disk, after its kernel was asked to write down what it still
-// knows. Who watches the domain looks away until it is found again, see [clone.locate].
-func (c *clone) turnOff(ctx context.Context) error {
-	c.hangUp()
-	c.writeBack(ctx)
-	return c.lieDown(ctx)
-}
-
-// turnOn starts the clone's domain, which boots.
-func (c *clone) turnOn(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, c.bounds.Driver)
-	defer cancel()
-	c.power.Lock()
-	defer c.power.Unlock()
-	c.mark = boot.Mark(c.console)
-	if err := c.domain.Start(ctx); err != nil {
-		return fmt.Errorf("turning the clone on: %w", err)
-	}
-	return c.locate(ctx)
-}
-
 // synced is what a kernel writes when it has written everything back as it was asked to.
 const synced = "Emergency Sync complete"
 

@@ -3,51 +3,17 @@ package harness
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/patchlab/patchlab/harness/boot"
 	"github.com/patchlab/patchlab/harness/guest"
-	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/printable"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 )
-
-// errCannotCut is a hypervisor whose drivers pull no plugs.
-var errCannotCut = errors.New("this hypervisor's driver cannot cut the power of a domain: leave power-cut out of the reboots")
-
-// cutPower takes the power from the guest and gives it back. What fails here is the lab's fault.
-func (c *clone) cutPower(ctx context.Context) error {
-	cutter, ok := c.domain.(hypervisor.PowerCutter)
-	if !ok {
-		return errCannotCut
-	}
-	c.power.Lock()
-	defer c.power.Unlock()
-	if err := cutter.CutPower(ctx); err != nil {
-		return err
-	}
-	c.hangUp()
-	c.mark = boot.Mark(c.console)
-	if err := c.domain.Start(ctx); err != nil {
-		return fmt.Errorf("giving the clone its power back: %w", err)
-	}
-	return c.locate(ctx)
-}
-
-// hangUp closes what leads into a boot that is over.
-func (c *clone) hangUp() {
-	c.rest()
-	if c.conn != nil {
-		_ = c.conn.Close() // it died with the boot
-		c.conn = nil
-	}
-}
 
 // canary is two files in the guest that tell what a power cut was like: one that was flushed to the disk, which has to be there
 // after it, and one that was written just before it, which has to be gone.
