@@ -28,9 +28,7 @@ func (r *run) diagnose(ctx context.Context, c *clone, p *phase, mode scenario.Re
 	r.died = &seen
 	r.readDead(ctx, c, p, &f)
 	r.judge.Add(f)
-	r.result.Boots = append(r.result.Boots, report.Boot{
-		Mode: string(mode), Stage: string(seen.Stage), Seconds: took, Cause: seen.Cause,
-	})
+	r.addBoot(report.Boot{Mode: string(mode), Stage: string(seen.Stage), Seconds: took, Cause: seen.Cause}, "")
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/patchlab/patchlab/harness"
+	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/hypervisor/fake"
 	"github.com/patchlab/patchlab/harness/progress"
 	"github.com/patchlab/patchlab/harness/report"
@@ -229,6 +230,186 @@ func TestNothingIsClaimedWhereThereIsNothingToFallBackTo(t *testing.T) {
 	}
 }
 
+// updateThenTidy is the update of a kernel that another increment follows. tidied tells whether that was applied.
+func updateThenTidy(l *lab) (s scenario.Scenario, tidied *bool) {
+	update := kernelUpdate(l)
+	tidied = new(bool)
+	l.onApply["tidy"] = func(s *server) {
+		s.upgrade("nginx:amd64", "2")
+		*tidied = true
+	}
+	s = scripted("kernel", "tidy")
+	s.Rescue = update.Rescue
+	return s, tidied
+}
+
+func TestAfterAKernelThatOthersFollowTheFallbackIsBootedAndUndone(t *testing.T) {
+	for began, warm := range map[string]bool{"resume": true, "start": false} {
+		t.Run(began, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				lab.warm = warm
+				s, _ := updateThenTidy(lab)
+				reboot := lab.onReboot
+				lab.onReboot = func(s *server) {
+					if reboot(s); s.fellBack() {
+						s.put("file", "/trace")
+					}
+				}
+				tidy, traces := lab.onApply["tidy"], "not looked for"
+				lab.onApply["tidy"] = func(s *server) {
+					traces = s.get("running", "release")
+					if _, found := s.facts[fact.Key{Kind: "file", Name: "/trace"}]; found {
+						traces += " with a trace of the fallback"
+					}
+					tidy(s)
+				}
+				result := lab.run(s)
+				if result.Outcome != verdict.Pass || traces != "6.1" {
+					t.Fatalf("outcome %s (%s), findings %v; the second increment found %s", result.Outcome, result.Reason, ids(result), traces)
+				}
+				after := report.Fallback{Proven: true, Kernel: "6.1", Entry: "Advanced > Linux 6.1"}
+				between := after
+				between.Increment = "kernel"
+				if diff := cmp.Diff([]*report.Fallback{&between}, result.Fallbacks); diff != "" {
+					t.Errorf("fallbacks between (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(&after, result.Fallback); diff != "" {
+					t.Errorf("fallback at the end (-want +got):\n%s", diff)
+				}
+				want := []string{began + " 6.1 ready", "fallback 6.1 ready", "clean 6.2 ready", "fallback 6.1 ready", "default 6.2 ready"}
+				if diff := cmp.Diff(want, entries(result)); diff != "" {
+					t.Errorf("boots (-want +got):\n%s", diff)
+				}
+				if told := lab.suites.last.Boots; len(told) != 2 {
+					t.Errorf("the suites are told of %v, of which the guest knows two", told)
+				}
+			})
+		})
+	}
+}
+
+func TestTheIncrementIsNamedThatSpoiltTheFallback(t *testing.T) {
+	dies := func(l *lab, since func() bool) {
+		l.bootsAgain = func(s *server) bool {
+			if s.fellBack() && since() {
+				s.console("GRUB loading\nLinux version 6.1\nKernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n")
+				return false
+			}
+			return true
+		}
+	}
+	tests := []struct {
+		name   string
+		spoil  func(l *lab, tidied *bool)
+		ids    []string
+		proven []bool // in order, that at the end last
+	}{
+		{
+			"the second", func(l *lab, tidied *bool) { dies(l, func() bool { return *tidied }) },
+			[]string{"PL713 fallback tidy fallback"},
+			[]bool{true, false},
+		},
+		{
+			"the first, which the second does not mend", func(l *lab, _ *bool) { dies(l, func() bool { return true }) },
+			[]string{"PL713 fallback kernel fallback"},
+			[]bool{false, false},
+		},
+		{
+			"the first, where the second has touched the boot as well", func(l *lab, _ *bool) {
+				dies(l, func() bool { return true })
+				tidy := l.onApply["tidy"]
+				l.onApply["tidy"] = func(s *server) {
+					tidy(s)
+					s.put("kernel", "installed:6.0", "release", "6.0")
+				}
+			},
+			[]string{"PL713 fallback kernel fallback"},
+			[]bool{false, false},
+		},
+		{
+			"none: it is wrong with every kernel", func(l *lab, _ *bool) {
+				reboot := l.onReboot
+				l.onReboot = func(s *server) {
+					if reboot(s); s.patched {
+						s.set("nginx.service", "active", "inactive")
+						s.drop("tcp/*:80")
+					}
+				}
+			},
+			[]string{"PL101 reboot tidy nginx.service", "PL201 reboot  tcp/*:80"},
+			[]bool{true, true},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				s, tidied := updateThenTidy(lab)
+				tt.spoil(lab, tidied)
+				result := lab.run(s)
+				if diff := cmp.Diff(tt.ids, ids(result)); diff != "" || result.Outcome != verdict.Regression {
+					t.Errorf("outcome %s (%s), findings (-want +got):\n%s", result.Outcome, result.Reason, diff)
+				}
+				var proven []bool
+				for _, f := range append(result.Fallbacks, result.Fallback) {
+					proven = append(proven, f.Proven)
+				}
+				if diff := cmp.Diff(tt.proven, proven); diff != "" {
+					t.Errorf("proven (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestAFallbackThatFailsIsToldWhenTheRebootFailsAsWell unless they failed of one thing.
+func TestAFallbackThatFailsIsToldWhenTheRebootFailsAsWell(t *testing.T) {
+	for last, want := range map[string][]string{
+		"Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)": {"PL706 reboot  clean"},
+		"Kernel panic - not syncing: No working init found.":                             {"PL706 reboot  clean", "PL713 fallback kernel fallback"},
+	} {
+		t.Run(last, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				s, tidied := updateThenTidy(lab)
+				lab.bootsAgain = func(s *server) bool {
+					end := "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
+					if *tidied {
+						end = last
+					}
+					if s.patched {
+						s.console("GRUB loading\nLinux version 6.1\n" + end + "\n")
+					}
+					return !s.patched
+				}
+				result := lab.run(s)
+				if diff := cmp.Diff(want, ids(result)); diff != "" || result.Outcome != verdict.BootFailed {
+					t.Errorf("outcome %s (%s), findings (-want +got):\n%s", result.Outcome, result.Reason, diff)
+				}
+				if f := result.Fallbacks[0]; f.Proven || !strings.Contains(f.Why, "Unable to mount root") {
+					t.Errorf("the fallback: %+v", f)
+				}
+			})
+		})
+	}
+}
+
+func TestWithoutAWayBackNoFallbackIsTriedBetweenIncrements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newLab(t)
+		lab.neverBack = true
+		s, _ := updateThenTidy(lab)
+		result := lab.run(s)
+		if result.Outcome != verdict.Pass || len(result.Fallbacks) > 0 || !result.Fallback.Proven {
+			t.Errorf("outcome %s (%s), fallbacks %+v and %+v", result.Outcome, result.Reason, result.Fallbacks, result.Fallback)
+		}
+		if why := "fallback kernel:it is not proven that a revert undoes"; !strings.Contains(phases(result), why) {
+			t.Errorf("the phases do not say why: %s", phases(result))
+		}
+	})
+}
+
 // fallbackFaults strike while the fallback is proven.
 func fallbackFaults() map[string]func(*lab) {
 	return map[string]func(*lab){
@@ -287,4 +468,48 @@ func TestAFaultOfTheLabWhileTheFallbackBootsChangesNoVerdict(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAFaultOfTheLabWhileAFallbackBootsBetweenIncrementsBlamesNobody(t *testing.T) {
+	for name, strike := range faultsBetween() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				s, tidied := updateThenTidy(lab)
+				struck := false
+				options := lab.options()
+				options.Sink = sinkFunc(func(e progress.Event) {
+					if e.Kind == progress.Note && strings.HasPrefix(e.Text, "booting 6.1") && !struck {
+						struck = true
+						strike(lab)
+					}
+				})
+				result, err := harness.Run(t.Context(), lab.lab(), s, options)
+				requireNobodyBlamed(t, result, err)
+				goesOn := name != neverBackFromFallback
+				if (result.Outcome == verdict.Pass) != goesOn || *tidied != goesOn || len(result.Fallbacks) != 1 {
+					t.Fatalf("outcome %s (%s), fallbacks %+v", result.Outcome, result.Reason, result.Fallbacks)
+				}
+				if f := result.Fallbacks[0]; f.Proven == goesOn || strings.Contains(f.Why, "the lab failed") != goesOn {
+					t.Errorf("the fallback: %+v", f)
+				}
+				sweep(t, lab)
+				lab.checkNothingLeft()
+			})
+		})
+	}
+}
+
+// neverBackFromFallback is the one fault between increments that ends a run: from all others the guest is brought back.
+const neverBackFromFallback = "the guest cannot be brought back from its fallback"
+
+// faultsBetween strike while a fallback boots that another increment follows.
+func faultsBetween() map[string]func(*lab) {
+	faults := map[string]func(*lab){
+		neverBackFromFallback: func(l *lab) { l.driver.FailNext(fake.Revert, errors.New("no space left on device")) },
+	}
+	for name, strike := range fallbackFaults() {
+		faults[name+", between increments"] = strike
+	}
+	return faults
 }

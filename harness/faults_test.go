@@ -442,6 +442,13 @@ func TestEveryFaultIsListed(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(fallbackFaults())) {
 		rows = append(rows, row{name, "pass: the fallback is not proven", "TestAFaultOfTheLabWhileTheFallbackBootsChangesNoVerdict"})
 	}
+	for _, name := range slices.Sorted(maps.Keys(faultsBetween())) {
+		ends := "pass or testbed: the fallback is not proven"
+		if name == neverBackFromFallback {
+			ends = "testbed"
+		}
+		rows = append(rows, row{name, ends, "TestAFaultOfTheLabWhileAFallbackBootsBetweenIncrementsBlamesNobody"})
+	}
 	for _, name := range slices.Sorted(maps.Keys(rescueFaults())) {
 		rows = append(rows, row{name, "boot-failed as without it, and no word of PL711", "TestAFaultOfTheLabWhileAWayOutIsTriedChangesNoVerdict"})
 	}

@@ -351,11 +351,11 @@ type server struct {
 	indexes  map[string][]byte // that this boot was brought, by their paths
 	rebooted bool
 	patched  bool
-	cleared  bool                              // of what must not be in an image
-	menu     string                            // its boot loader's configuration
-	next     string                            // what its boot loader was told to start next
-	entry    string                            // what it was told for this boot
-	kept     map[string]map[fact.Key]fact.Fact // by checkpoint
+	cleared  bool                  // of what must not be in an image
+	menu     string                // its boot loader's configuration
+	next     string                // what its boot loader was told to start next
+	entry    string                // what it was told for this boot
+	kept     map[string]guestState // by checkpoint
 
 	// How the guest can be reached, for a test to spoil. The zero values are a guest that is well.
 	agent    bool   // it has one that answers
@@ -446,15 +446,28 @@ func (s *server) keep(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.kept == nil {
-		s.kept = map[string]map[fact.Key]fact.Fact{}
+		s.kept = map[string]guestState{}
 	}
-	s.kept[name] = maps.Clone(s.facts)
+	boot, _ := s.guest.File(guesttest.BootID)
+	s.kept[name] = guestState{maps.Clone(s.facts), maps.Clone(s.indexes), s.patched, s.rebooted, s.menu, boot}
+}
+
+// guestState is what a checkpoint keeps of a guest.
+type guestState struct {
+	facts             map[fact.Key]fact.Fact
+	indexes           map[string][]byte
+	patched, rebooted bool
+	menu              string
+	boot              guesttest.File
 }
 
 // back is the guest as it was.
 func (s *server) back(name string) *server {
-	earlier := newServer(s.lab, s.spec)
-	earlier.kept, earlier.facts, earlier.deaf = s.kept, maps.Clone(s.kept[name]), s.deaf
+	earlier, was := newServer(s.lab, s.spec), s.kept[name]
+	earlier.kept, earlier.deaf = s.kept, s.deaf
+	earlier.facts, earlier.indexes, earlier.menu = maps.Clone(was.facts), maps.Clone(was.indexes), was.menu
+	earlier.patched, earlier.rebooted = was.patched, was.rebooted
+	earlier.guest.SetFile(guesttest.BootID, was.boot.Mode, string(was.boot.Content))
 	return earlier
 }
 
@@ -648,9 +661,11 @@ type suites struct {
 	subjects       []fact.Key // of the failure
 	// afterPatch, when set, is what becomes of the spec after the patch: skipped, or "" for gone.
 	afterPatch *suite.State
+	last       handoff.Handoff
 }
 
 func (s *suites) Run(_ context.Context, h handoff.Handoff, _ guest.Conn, evidence string) (suite.Report, error) {
+	s.last = h
 	spec := suite.Spec{Name: "serves the page", State: suite.Passed, Expectation: -1}
 	if s.failAfterPatch && h.Phase != "baseline" {
 		spec.State, spec.Message, spec.Subjects = suite.Failed, cmp.Or(s.message, "connection refused"), s.subjects

@@ -9,6 +9,7 @@ import (
 	"github.com/patchlab/patchlab/harness/fact"
 	"github.com/patchlab/patchlab/harness/judge"
 	"github.com/patchlab/patchlab/harness/probe"
+	"github.com/patchlab/patchlab/harness/probe/protocol"
 	"github.com/patchlab/patchlab/harness/report"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
@@ -117,14 +118,20 @@ func (r *run) comeBack(ctx context.Context, c *clone, p *phase, f *follower, mod
 	}
 	for _, job := range settled.Jobs {
 		p.note("%s hangs: its %s job does not end", job.Unit, job.Type)
-		r.judge.Add(withRemedy(verdict.Finding{
-			ID: "PL105", Severity: verdict.Error, Phase: "reboot", Mode: string(mode),
-			Subject:  fact.Key{Kind: fact.KindUnit, Name: job.Unit},
-			Title:    fmt.Sprintf("%s hangs at boot: its %s job does not end", job.Unit, job.Type),
-			Evidence: []verdict.Evidence{{File: rundir.Console}},
-		}))
+		f := jobHangs(job)
+		f.Phase, f.Mode = "reboot", string(mode)
+		r.judge.Add(f)
 	}
 	return nil
+}
+
+// jobHangs is what a job tells that does not end at boot.
+func jobHangs(job protocol.Job) verdict.Finding {
+	return withRemedy(verdict.Finding{
+		ID: "PL105", Severity: verdict.Error, Subject: fact.Key{Kind: fact.KindUnit, Name: job.Unit},
+		Title:    fmt.Sprintf("%s hangs at boot: its %s job does not end", job.Unit, job.Type),
+		Evidence: []verdict.Evidence{{File: rundir.Console}},
+	})
 }
 
 // booted records a boot that settled, with the kernel that the facts taken in it name.
@@ -133,6 +140,10 @@ func (r *run) booted(mode string, took float64, c *clone, canary *report.Canary)
 	if f, ok := r.facts.Get(fact.KindKernel, "running"); ok {
 		entry = f.Attribute("release")
 	}
-	r.bootIDs = append(r.bootIDs, c.bootID)
-	r.result.Boots = append(r.result.Boots, report.Boot{Mode: mode, Entry: entry, Stage: "ready", Seconds: took, Canary: canary})
+	r.addBoot(report.Boot{Mode: mode, Entry: entry, Stage: string(boot.Ready), Seconds: took, Canary: canary}, c.bootID)
+}
+
+// addBoot records a boot, with its id; "" for one that did not settle, or of which the guest knows nothing any more.
+func (r *run) addBoot(b report.Boot, id string) {
+	r.bootIDs, r.result.Boots = append(r.bootIDs, id), append(r.result.Boots, b)
 }

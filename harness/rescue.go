@@ -155,9 +155,9 @@ func (r *run) comesUp(ctx context.Context, c *clone, a *attempt) error {
 		return err
 	}
 	a.kernel = runningKernel(facts)
-	r.addBoot(report.Boot{Mode: bootRescue, Entry: a.kernel, Stage: string(boot.Ready), Seconds: took}, c)
+	r.addBoot(report.Boot{Mode: bootRescue, Entry: a.kernel, Stage: string(boot.Ready), Seconds: took}, c.bootID)
 	for _, job := range settled.Jobs {
-		a.lacks = append(a.lacks, "the start job of "+job.Unit+" does not end")
+		a.lacks = append(a.lacks, jobHangs(job).Title)
 	}
 	for _, lost := range r.judge.Beyond(judge.Boundary{Phase: PhaseRescue, Rebooted: true, Facts: facts, Fallback: a.kernel}) {
 		if !isGrubEnvironment(lost.Subject) {

@@ -51,7 +51,7 @@ type run struct {
 	before     specs // the suites' answers before the patch
 	expect     []scenario.Expect
 	specs      []report.Spec
-	bootIDs    []string // of this clone, in order, beside result.Boots
+	bootIDs    []string // of this clone, in order, beside result.Boots; "" for boots that its journal does not have
 	ranGiven   string   // the file with the facts of the given state before it was turned off; "" without one
 	vacation   bool     // there is no patch
 	live       fact.Set // the machine with which a vacation is compared; empty for none
@@ -61,6 +61,7 @@ type run struct {
 	restarts   int                          // jobs that restarted something
 	died       *boot.Seen                   // the boot that failed
 	bootMoved  []string                     // increments that have touched kernels or the boot loader
+	fallbacks  []*fallback                  // that were tried between increments, in order
 	noWayBack  bool                         // that no checkpoint can be taken has been told
 	labFault   error                        // that ends the run once the facts at hand are judged
 	built      map[string]map[string]string // packages made of sources: increment -> entry -> file
@@ -200,6 +201,7 @@ func (r *run) open(ctx context.Context) (release func() error, err error) {
 // patch is what happens to the clone.
 func (r *run) patch(ctx context.Context, c *clone) error {
 	defer r.letGo()
+	defer r.tellFallbacks()
 	if err := r.prepare(ctx, c); err != nil {
 		return r.unbootable(err, c)
 	}
@@ -225,6 +227,12 @@ func (r *run) patch(ctx context.Context, c *clone) error {
 				r.skip("apply", left.Name, noSSH)
 			}
 			break
+		}
+		if i == len(r.scenario.Increments)-1 {
+			break // the reboot comes first
+		}
+		if err := r.proveFallbackAfter(ctx, c, increment.Name); err != nil {
+			return err
 		}
 	}
 	if !r.vacation {

@@ -84,7 +84,9 @@ func (r *run) suites(
 	}
 	h.Patience = r.bounds.Command
 	for i, id := range r.bootIDs {
-		h.Boots = append(h.Boots, handoff.Boot{ID: id, Mode: r.result.Boots[i].Mode, Seconds: r.result.Boots[i].Seconds})
+		if id != "" {
+			h.Boots = append(h.Boots, handoff.Boot{ID: id, Mode: r.result.Boots[i].Mode, Seconds: r.result.Boots[i].Seconds})
+		}
 	}
 	if len(h.Suites)+len(h.Expect) == 0 {
 		return suite.Report{}, nil

@@ -205,8 +205,7 @@ func (j *Judge) At(b Boundary) []drift.Drift {
 func (j *Judge) Beyond(b Boundary) []verdict.Finding {
 	_, found := j.classify(b)
 	return slices.DeleteFunc(found, func(f verdict.Finding) bool {
-		known := slices.ContainsFunc(j.findings, func(o verdict.Finding) bool { return o.ID == f.ID && o.Subject == f.Subject })
-		return known || j.unpatchedAt(b.Mode).oldRot[subject{f.ID, f.Subject}] || !f.Blamed()
+		return j.Tells(f.ID, f.Subject) || j.unpatchedAt(b.Mode).oldRot[subject{f.ID, f.Subject}] || !f.Blamed()
 	})
 }
 
@@ -234,7 +233,7 @@ func (j *Judge) add(f verdict.Finding, b Boundary) {
 	if j.unpatchedAt(b.Mode).oldRot[subject{f.ID, f.Subject}] {
 		return
 	}
-	if slices.ContainsFunc(j.findings, func(o verdict.Finding) bool { return o.ID == f.ID && o.Subject == f.Subject }) {
+	if j.Tells(f.ID, f.Subject) {
 		return
 	}
 	f.Phase, f.Mode, f.Increment = b.Phase, b.Mode, cmp.Or(b.Increment, f.Increment, j.guilty(f))
@@ -262,6 +261,11 @@ func (j *Judge) owner(key fact.Key) fact.Key {
 func (j *Judge) Add(f verdict.Finding) {
 	j.findings = append(j.findings, f)
 	j.added[subject{f.ID, f.Subject}] = true
+}
+
+// Tells says whether there is a finding of this kind about a fact already.
+func (j *Judge) Tells(id string, about fact.Key) bool {
+	return slices.ContainsFunc(j.findings, func(f verdict.Finding) bool { return f.ID == id && f.Subject == about })
 }
 
 // Findings returns all findings so far, sorted, with the unmatched and expired allowances.

@@ -241,13 +241,14 @@ func TestTheWayOutIsToldStepByStep(t *testing.T) {
 			{Way: "previous kernel", Why: "no other kernel is installed"},
 			{Way: "snapshot", Worked: true, Seconds: 61, Kernel: "6.1", Steps: []string{"turn it off", "start it"}, Lacks: []string{"/srv is not mounted"}},
 		}},
-		Fallback: &report.Fallback{Proven: true, Kernel: "6.1", Entry: "Advanced > Linux 6.1"},
+		Fallbacks: []*report.Fallback{{Increment: "kernel", Kernel: "6.1", Why: "the lab failed"}},
+		Fallback:  &report.Fallback{Proven: true, Kernel: "6.1", Entry: "Advanced > Linux 6.1"},
 	}
 	got := report.Summary(result, report.View{Width: 120})
 	for _, line := range []string{
 		"  previous kernel: no: no other kernel is installed\n",
 		"  snapshot: the guest came up in 61 s with kernel 6.1, but not as before the patch: /srv is not mounted\n    1. turn it off\n    2. start it\n",
-		"Fallback: proven: booted 6.1 by its menu entry \"Advanced > Linux 6.1\".\n",
+		"Fallback: not proven after kernel: the lab failed\nFallback: proven: booted 6.1 by its menu entry \"Advanced > Linux 6.1\".\n",
 	} {
 		if !strings.Contains(got, line) {
 			t.Errorf("the summary lacks %q:\n%s", line, got)

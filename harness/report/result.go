@@ -25,14 +25,16 @@ type Result struct {
 	Advice   Advice            `json:"advice"`
 	Rollback Rollback          `json:"rollback"`
 	Fallback *Fallback         `json:"fallback,omitempty"` // where the candidate has touched kernels or the boot loader
-	Rescue   *Rescue           `json:"rescue,omitempty"`   // after a boot that failed
-	Suites   []SuiteRun        `json:"suites"`
-	Truth    *Truth            `json:"truth,omitempty"`
-	Phases   []Phase           `json:"phases"`
-	Counts   Counts            `json:"counts"`
-	Host     Host              `json:"host"`
-	Clones   Clones            `json:"clones,omitzero"`
-	RunDir   string            `json:"run_dir"`
+	// Fallbacks are those that were tried after increments that others follow, in order.
+	Fallbacks []*Fallback `json:"fallbacks,omitempty"`
+	Rescue    *Rescue     `json:"rescue,omitempty"` // after a boot that failed
+	Suites    []SuiteRun  `json:"suites"`
+	Truth     *Truth      `json:"truth,omitempty"`
+	Phases    []Phase     `json:"phases"`
+	Counts    Counts      `json:"counts"`
+	Host      Host        `json:"host"`
+	Clones    Clones      `json:"clones,omitzero"`
+	RunDir    string      `json:"run_dir"`
 }
 
 // Image that was cloned.
@@ -116,6 +118,9 @@ type Rollback struct {
 
 // Fallback tells whether the kernel that is left beside the patched one was seen to boot.
 type Fallback struct {
+	// Increment after which it was tried; empty for the one at the end.
+	Increment string `json:"increment,omitempty"`
+
 	Proven bool   `json:"proven"` // it booted, with all services as before the patch
 	Kernel string `json:"kernel,omitempty"`
 	Entry  string `json:"entry,omitempty"` // its place in the boot menu, as it is shown there

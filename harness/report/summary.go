@@ -271,12 +271,8 @@ func (s *summary) end(result Result) {
 	case result.Outcome == verdict.Pass && !result.Vacation:
 		s.paragraph("Rollback: ", "  ", "not proven. Have a snapshot or a backup before you patch the real server.")
 	}
-	if f := result.Fallback; f != nil {
-		text := "not proven: " + f.Why
-		if f.Proven {
-			text = fmt.Sprintf("proven: booted %s by its menu entry \"%s\".", f.Kernel, f.Entry)
-		}
-		s.paragraph("Fallback: ", "  ", text)
+	for _, f := range append(slices.Clone(result.Fallbacks), result.Fallback) {
+		s.fallback(f)
 	}
 	if result.Host.Accelerator != "" {
 		s.paragraph("Measured: ", "  ", "on "+cmp.Or(result.Host.Hypervisor, "an unnamed hypervisor")+" with "+result.Host.Accelerator+".")
@@ -290,6 +286,25 @@ func (s *summary) end(result Result) {
 	if len(result.Findings) > 0 {
 		s.line("Meaning:  patchlab explain %s", result.Findings[0].ID)
 	}
+}
+
+func (s *summary) fallback(f *Fallback) {
+	if f == nil {
+		return
+	}
+	text := "not proven"
+	if f.Proven {
+		text = "proven"
+	}
+	if f.Increment != "" {
+		text += " after " + f.Increment
+	}
+	if f.Proven {
+		text += fmt.Sprintf(": booted %s by its menu entry \"%s\".", f.Kernel, f.Entry)
+	} else {
+		text += ": " + f.Why
+	}
+	s.paragraph("Fallback: ", "  ", text)
 }
 
 // section starts a part of the summary, unless it is empty.

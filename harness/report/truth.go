@@ -65,8 +65,15 @@ func (t Truth) Misses(result Result) (m Misses) {
 
 // noWayBack tells which of the ways back that are there was not seen to work.
 func (t Truth) noWayBack(result Result) (misses []string) {
-	if t.Fallback == scenario.FallbackProven && (result.Fallback == nil || !result.Fallback.Proven) {
-		misses = append(misses, "no fallback was proven")
+	if t.Fallback == scenario.FallbackProven {
+		if result.Fallback == nil || !result.Fallback.Proven {
+			misses = append(misses, "no fallback was proven")
+		}
+		for _, f := range result.Fallbacks {
+			if !f.Proven {
+				misses = append(misses, "no fallback was proven after "+f.Increment)
+			}
+		}
 	}
 	if t.Rescue == scenario.RescueFound && (result.Rescue == nil || !result.Rescue.Found) {
 		misses = append(misses, "no rescue was found")

@@ -40,16 +40,19 @@ func TestAWayBackCountsWhereTheTruthSaysThatThereIsOne(t *testing.T) {
 	dead := report.Truth{Outcome: verdict.BootFailed, Rescue: "found"}
 	card := zoo.NewCard([]zoo.Case{
 		zoo.NewCase("fallback", kernel, report.Result{Outcome: verdict.Pass, Fallback: &report.Fallback{Proven: true}}, 1),
+		zoo.NewCase("no fallback between", kernel, report.Result{
+			Outcome: verdict.Pass, Fallback: &report.Fallback{Proven: true}, Fallbacks: []*report.Fallback{{Increment: "a"}},
+		}, 1),
 		zoo.NewCase("no fallback", kernel, report.Result{Outcome: verdict.Pass, Fallback: &report.Fallback{Why: "there is none"}}, 1),
 		zoo.NewCase("not tried", kernel, report.Result{Outcome: verdict.Pass}, 1),
 		zoo.NewCase("rescue", dead, report.Result{Outcome: verdict.BootFailed, Rescue: &report.Rescue{Found: true}}, 1),
 		zoo.NewCase("no rescue", dead, report.Result{Outcome: verdict.BootFailed, Rescue: &report.Rescue{}}, 1),
 		zoo.NewCase("nothing said", report.Truth{Outcome: verdict.BootFailed}, report.Result{Outcome: verdict.BootFailed}, 1),
 	})
-	if want := (zoo.Score{Count: 2, Of: 5}); card.WayBack != want {
+	if want := (zoo.Score{Count: 2, Of: 6}); card.WayBack != want {
 		t.Errorf("ways back: %+v", card.WayBack)
 	}
-	if card.Holds() || !card.Cases[0].Truth.Holds || card.Cases[1].Truth.Holds || card.Cases[4].Truth.Holds {
+	if card.Holds() || !card.Cases[0].Truth.Holds || card.Cases[1].Truth.Holds || card.Cases[2].Truth.Holds || card.Cases[5].Truth.Holds {
 		t.Errorf("the card is %+v", card)
 	}
 	if want := (zoo.Score{Count: 3, Of: 3}); card.Detection != want {
