@@ -14,6 +14,7 @@ func (r *run) hideSecrets() error {
 	for i := range r.result.Boots {
 		r.result.Boots[i].Cause = r.hider.Hide(r.result.Boots[i].Cause)
 	}
+	r.hideWaysBack()
 	for i, f := range r.result.Findings {
 		for _, text := range []*string{&f.Title, &f.Was, &f.Is, &f.Cause, &f.Remedy} {
 			*text = r.hider.Hide(*text)
@@ -34,4 +35,25 @@ func (r *run) hideSecrets() error {
 		keep = append(keep, rundir.Console)
 	}
 	return r.hider.HideBelow(r.dir.Path, keep...)
+}
+
+// hideWaysBack does so in what is told of fallbacks and ways out: why they failed is in the guest's words.
+func (r *run) hideWaysBack() {
+	for _, f := range append(slices.Clone(r.result.Fallbacks), r.result.Fallback) {
+		if f != nil {
+			f.Why = r.hider.Hide(f.Why)
+		}
+	}
+	if r.result.Rescue == nil {
+		return
+	}
+	for i, way := range r.result.Rescue.Tried {
+		way.Why = r.hider.Hide(way.Why)
+		for _, words := range [][]string{way.Steps, way.Lacks} {
+			for j := range words {
+				words[j] = r.hider.Hide(words[j])
+			}
+		}
+		r.result.Rescue.Tried[i] = way
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/patchlab/patchlab/harness/guest/guesttest"
 	"github.com/patchlab/patchlab/harness/hypervisor"
 	"github.com/patchlab/patchlab/harness/rundir"
+	"github.com/patchlab/patchlab/harness/scenario"
 )
 
 // planted is in every secret that these tests plant: one search finds what has leaked.
@@ -88,6 +89,22 @@ func TestNoSecretOfAGuestGetsIntoTheEvidence(t *testing.T) {
 				return !s.patched
 			}
 		},
+		"a fallback that does not come up": func(l *lab) {
+			l.exitCode = 0
+			bad := l.onApply["bad"]
+			kernelUpdate(l)
+			update := l.onApply["kernel"]
+			l.onApply["bad"] = func(s *server) {
+				bad(s)
+				update(s)
+			}
+			l.bootsAgain = func(s *server) bool {
+				if s.fellBack() {
+					s.console("Kernel panic - not syncing: token=Hunter2\n")
+				}
+				return !s.fellBack()
+			}
+		},
 		"a lab that fails": func(l *lab) {
 			l.suites.err = fmt.Errorf("the suite ended without a report; its last words: password=%s", planted)
 		},
@@ -97,7 +114,9 @@ func TestNoSecretOfAGuestGetsIntoTheEvidence(t *testing.T) {
 				l := newLab(t)
 				plant(l)
 				arrange(l)
-				result := l.run(scripted("bad"))
+				s := scripted("bad")
+				s.Rescue = scenario.RescueAuto
+				result := l.run(s)
 				requireNoSecret(t, result.RunDir, result)
 			})
 		})
