@@ -89,7 +89,7 @@ func (r *run) proveFallback(ctx context.Context, c *clone) {
 			return nil
 		}
 	})
-	f.spoilt(err)
+	f.spoilt(ctx, err)
 }
 
 // proveFallbackAfter boots the other kernel before the next increment comes, and brings the guest back to where it was. What it finds
@@ -122,16 +122,24 @@ func (r *run) proveFallbackAfter(ctx context.Context, c *clone, increment string
 		c.files = files
 		return errors.Join(failed, lost)
 	})
-	f.spoilt(err)
+	f.spoilt(ctx, err)
 	if lost != nil {
 		return fmt.Errorf("bringing the guest back from its fallback: %w", lost)
 	}
 	return nil
 }
 
-// spoilt tells that the lab failed, if it did before anything was proven.
-func (f *fallback) spoilt(err error) {
-	if err != nil && !f.told.Proven {
+// spoilt tells that the lab failed, or somebody stopped the run, before anything was proven.
+func (f *fallback) spoilt(ctx context.Context, err error) {
+	stopped := context.Cause(ctx)
+	if errors.Is(stopped, errDomainGone) || errors.Is(stopped, errDomainPaused) {
+		stopped = nil // by the watch over the domain, which is the lab's
+	}
+	switch {
+	case err == nil || f.told.Proven:
+	case stopped != nil:
+		f.told.Why = "stopped: " + stopped.Error()
+	default:
 		f.told.Why = "the lab failed: " + err.Error()
 	}
 }

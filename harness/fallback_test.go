@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -494,6 +495,34 @@ func TestAFaultOfTheLabWhileAFallbackBootsBetweenIncrementsBlamesNobody(t *testi
 					t.Errorf("the fallback: %+v", f)
 				}
 				sweep(t, lab)
+				lab.checkNothingLeft()
+			})
+		})
+	}
+}
+
+func TestAFallbackThatSomebodyStopsIsNotTheLabsFault(t *testing.T) {
+	for name, names := range map[string][]string{"at the end": {"kernel"}, "between increments": {"kernel", "tidy"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := newLab(t)
+				s, _ := updateThenTidy(lab)
+				s.Increments = scripted(names...).Increments
+				ctx, cancel := context.WithCancelCause(t.Context())
+				options := lab.options()
+				options.Sink = sinkFunc(func(e progress.Event) {
+					if e.Kind == progress.Note && strings.HasPrefix(e.Text, "booting 6.1") {
+						cancel(errors.New("interrupted by a person"))
+					}
+				})
+				result, err := harness.Run(ctx, lab.lab(), s, options)
+				if err != nil || result.Outcome != verdict.Interrupted {
+					t.Fatalf("outcome %s (%s), error %v", result.Outcome, result.Reason, err)
+				}
+				tried := append(result.Fallbacks, result.Fallback)[0]
+				if tried.Proven || tried.Why != "stopped: interrupted by a person" {
+					t.Errorf("the fallback: %+v", tried)
+				}
 				lab.checkNothingLeft()
 			})
 		})
