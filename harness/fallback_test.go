@@ -282,7 +282,7 @@ func TestAfterAKernelThatOthersFollowTheFallbackIsBootedAndUndone(t *testing.T) 
 				if diff := cmp.Diff(want, entries(result)); diff != "" {
 					t.Errorf("boots (-want +got):\n%s", diff)
 				}
-				if told := lab.suites.last.Boots; len(told) != 2 {
+				if told := lab.suites.boots; len(told) != 2 {
 					t.Errorf("the suites are told of %v, of which the guest knows two", told)
 				}
 			})

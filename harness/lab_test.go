@@ -661,11 +661,14 @@ type suites struct {
 	subjects       []fact.Key // of the failure
 	// afterPatch, when set, is what becomes of the spec after the patch: skipped, or "" for gone.
 	afterPatch *suite.State
-	last       handoff.Handoff
+	asked      sync.Mutex     // runs at once share the suites
+	boots      []handoff.Boot // of the guest that was asked last
 }
 
 func (s *suites) Run(_ context.Context, h handoff.Handoff, _ guest.Conn, evidence string) (suite.Report, error) {
-	s.last = h
+	s.asked.Lock()
+	s.boots = h.Boots
+	s.asked.Unlock()
 	spec := suite.Spec{Name: "serves the page", State: suite.Passed, Expectation: -1}
 	if s.failAfterPatch && h.Phase != "baseline" {
 		spec.State, spec.Message, spec.Subjects = suite.Failed, cmp.Or(s.message, "connection refused"), s.subjects
