@@ -30,11 +30,10 @@ func Witnessed(console string, mark int64) bool {
 // Fallen tells whether a kernel has panicked since mark, and where on the console its last words end. As long as it speaks, it may be
 // told a place before their end.
 func Fallen(console string, mark int64) (after int64, fell bool) {
-	content, err := readFrom(console, mark)
+	content, place, err := readFrom(console, mark)
 	if err != nil {
 		return 0, false
 	}
-	place := max(mark, Mark(console)-int64(len(content)))
 	for line := range bytes.Lines(content) {
 		place += int64(len(line))
 		isKernels := kernelTime.Match(bytes.TrimSpace(line))
@@ -52,33 +51,35 @@ func Fallen(console string, mark int64) (after int64, fell bool) {
 
 // Begun tells whether a machine has started since mark, where another one of its boots was over.
 func Begun(console string, mark int64) bool {
-	content, err := readFrom(console, mark)
+	content, _, err := readFrom(console, mark)
 	return err == nil && Classify(content).begun
 }
 
 // Read tells how far the boot came whose lines begin at mark.
 func Read(console string, mark int64) Seen {
-	content, err := readFrom(console, mark)
+	content, _, err := readFrom(console, mark)
 	if err != nil || len(bytes.TrimSpace(content)) == 0 {
 		return Seen{Stage: Firmware, Cause: "the console shows nothing"}
 	}
 	return Classify(content)
 }
 
-func readFrom(console string, mark int64) ([]byte, error) {
+// readFrom returns what a console says since mark, at most its end, and where on it that begins. To ask for the console's length once more
+// would be another look: it grows.
+func readFrom(console string, mark int64) (content []byte, start int64, err error) {
 	file, err := os.Open(console)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	info, err := file.Stat()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	start := max(mark, info.Size()-mostRead)
-	content, err := io.ReadAll(io.NewSectionReader(file, start, mostRead))
+	start = max(mark, info.Size()-mostRead)
+	content, err = io.ReadAll(io.NewSectionReader(file, start, mostRead))
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return content, err
+	return content, start, err
 }

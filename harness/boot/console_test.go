@@ -69,3 +69,41 @@ func TestAHostileConsoleIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestWhereAPanicEndsDoesNotMoveWhileTheConsoleGrows(t *testing.T) {
+	t.Parallel()
+	const panicked = "[   99.0] Kernel panic - not syncing: sysrq triggered crash\n[   99.1] CPU: 0 PID: 1 Comm: sh\n"
+	console := filepath.Join(t.TempDir(), "console.log")
+	file, err := os.Create(console)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }() // what was written was read
+	if _, err := file.WriteString(panicked); err != nil {
+		t.Fatal(err)
+	}
+	grown := make(chan error, 1)
+	go func() {
+		for range 5000 {
+			if _, err := file.WriteString("SeaBIOS (version 1.16.2)\n"); err != nil {
+				grown <- err
+				return
+			}
+		}
+		grown <- nil
+	}()
+	for {
+		after, fell := boot.Fallen(console, 0)
+		if !fell || after != int64(len(panicked)) {
+			t.Fatalf("the panic is told to end at %d (%t), want %d", after, fell, len(panicked))
+		}
+		select {
+		case err := <-grown:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		default:
+		}
+	}
+}

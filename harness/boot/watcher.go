@@ -94,7 +94,7 @@ func (w *Watcher) Look(at Glance) (seen Seen, over bool) {
 		return w.seen, false // a witness that is lost proves nothing
 	}
 	if size > w.size || w.last.IsZero() {
-		content, err := readFrom(w.watch.Console, w.watch.Mark)
+		content, _, err := readFrom(w.watch.Console, w.watch.Mark)
 		if err != nil {
 			return w.seen, false
 		}
