@@ -30,6 +30,14 @@ func (h Host) mayCheckpoint(ctx context.Context) error {
 	return nil
 }
 
+// mayCheckpoint tells why the run must not take one: for want of that proof, or of room.
+func (r *run) mayCheckpoint(ctx context.Context) error {
+	if err := r.host.mayCheckpoint(ctx); err != nil {
+		return err
+	}
+	return roomForCheckpoint(r.dir.Path, r.image.MemoryMiB)
+}
+
 // checkpoint keeps the state of the clone, which goes on then.
 func (c *clone) checkpoint(ctx context.Context, name string) error {
 	checkpointer, ok := c.domain.(hypervisor.Checkpointer)
@@ -132,10 +140,7 @@ func (r *run) keepWayBack(ctx context.Context, c *clone, increment scenario.Incr
 	if !r.options.Keep || r.noWayBack {
 		return nil
 	}
-	err := r.host.mayCheckpoint(ctx)
-	if err == nil {
-		err = roomForCheckpoint(r.dir.Path, r.image.MemoryMiB)
-	}
+	err := r.mayCheckpoint(ctx)
 	if err == nil {
 		err = r.phase(PhaseCheckpoint, increment.Name, func(*phase) error {
 			return c.checkpoint(ctx, BeforeIncrement(increment.Name))

@@ -149,10 +149,7 @@ func (r *run) mayComeBack(ctx context.Context) error {
 	if len(r.held) > 0 {
 		return errors.New("the connections that are held open would not outlive it")
 	}
-	if err := r.host.mayCheckpoint(ctx); err != nil {
-		return err
-	}
-	return roomForCheckpoint(r.dir.Path, r.image.MemoryMiB)
+	return r.mayCheckpoint(ctx)
 }
 
 // findFallback finds the kernel that is left beside another one, and its entry. That there is none is told.
