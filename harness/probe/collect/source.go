@@ -94,7 +94,8 @@ func (s *Source) path(p string) string {
 }
 
 // read returns a file's content, up to a limit beyond which it is an error. It makes only the system calls that are needed:
-// under emulation each costs tens of microseconds, and there are thousands.
+// under emulation each costs tens of microseconds, and there are thousands. Nor does it ask for more than it may get: for a setting
+// below /proc/sys the kernel makes as much room, and clears it, before it looks what there is to tell (proc_sys_call_handler).
 func (s *Source) read(path string, limit int) ([]byte, error) {
 	if s.disk != nil {
 		return readDisk(s.disk, path, limit)
@@ -110,7 +111,7 @@ func (s *Source) read(path string, limit int) ([]byte, error) {
 		if n == len(s.scratch) {
 			s.scratch = append(s.scratch, make([]byte, len(s.scratch))...)
 		}
-		got, err := unix.Read(fd, s.scratch[n:])
+		got, err := unix.Read(fd, s.scratch[n:min(len(s.scratch), limit+1)])
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
