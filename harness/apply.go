@@ -16,6 +16,7 @@ import (
 	"github.com/patchlab/patchlab/harness/mirror"
 	"github.com/patchlab/patchlab/harness/patch"
 	"github.com/patchlab/patchlab/harness/patch/proxy"
+	"github.com/patchlab/patchlab/harness/probe/protocol"
 	"github.com/patchlab/patchlab/harness/rundir"
 	"github.com/patchlab/patchlab/harness/scenario"
 	"github.com/patchlab/patchlab/harness/verdict"
@@ -24,7 +25,7 @@ import (
 // apply stages and installs one increment, and judges what it did.
 func (r *run) apply(ctx context.Context, c *clone, increment scenario.Increment) error {
 	return r.phase("apply", increment.Name, func(p *phase) error {
-		job, applied, err := r.put(ctx, c, p, patch.Stager{Conffiles: r.scenario.Conffiles}, increment)
+		job, applied, err := r.put(ctx, c, p, patch.Stager{Conffiles: r.scenario.Conffiles, Lists: protocol.Dir + "/lists"}, increment)
 		if refused, ok := errors.AsType[*patch.RefusedError](err); ok {
 			return r.refused(refused, increment)
 		}

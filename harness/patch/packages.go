@@ -17,7 +17,10 @@ func (s Stager) stageDebs(ctx context.Context, increment scenario.Increment, job
 		return "", err
 	}
 	if increment.APT == nil {
-		if err := s.writeAPT(ctx, job, ""); err != nil {
+		if err := s.configureAPT(ctx, job); err != nil {
+			return "", err
+		}
+		if err := s.putText(ctx, path.Join(job.dir, "sources.list"), ""); err != nil {
 			return "", err
 		}
 	}

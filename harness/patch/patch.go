@@ -22,6 +22,10 @@ import (
 // stageRoot is where increments lie in the guest until they are applied: on disk, for a kernel does not fit into /run.
 const stageRoot = "/var/cache/patchlab"
 
+// maxKeptLists bounds the lists that are kept in the guest's memory, in KiB: those of a security pocket are 1 to 2 MiB, those of a
+// whole release 50.
+const maxKeptLists = 8 << 10
+
 // Candidate's faults and empty candidates, told apart from faults of the lab.
 type (
 	// RefusedError says that the guest's package manager cannot install the increment as it is.
@@ -78,6 +82,9 @@ type Stager struct {
 	Anew bool
 	// Proxy is the address inside the guest at which the package proxy listens.
 	Proxy string
+	// Lists begins the names of directories in the guest, in memory, where APT's lists are kept for the next increment if they are
+	// small: all increments of a run see one state of the archive, and only the first waits for it. With "" each fetches its own.
+	Lists string
 }
 
 // Job applies one increment: the content of a script for the guest, run as its administrator.

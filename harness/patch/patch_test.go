@@ -61,7 +61,7 @@ apt-get --no-download --only-upgrade --no-remove install -- 'openssl' 'libssl3'
 		t.Errorf("staged (-want +got):\n%s", diff)
 	}
 	list := content(t, script, "/var/cache/patchlab/openssl/sources.list")
-	if want := "deb http://debian.patchlab.invalid/debian-security bookworm-security main\n"; list != want {
+	if want := "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://debian.patchlab.invalid/debian-security bookworm-security main\n"; list != want {
 		t.Errorf("sources.list is %q, want %q", list, want)
 	}
 	conf := content(t, script, "/var/cache/patchlab/openssl/apt.conf")
@@ -90,7 +90,7 @@ func TestTheReleasesOwnPocketIsAskedOnlyWhenTheSuiteAloneDoesNotResolve(t *testi
 		t.Fatalf("staged %v, error %v", job.Staged, err)
 	}
 	list := content(t, script, "/var/cache/patchlab/openssl/sources.list")
-	if want := "deb http://debian.patchlab.invalid/debian bookworm main\n"; !strings.HasSuffix(list, want) {
+	if want := " http://debian.patchlab.invalid/debian bookworm main\n"; !strings.HasSuffix(list, want) {
 		t.Errorf("sources.list is %q", list)
 	}
 }
@@ -105,7 +105,7 @@ func TestAPocketBelongsToTheReleaseOfTheImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := content(t, script, "/var/cache/patchlab/openssl/sources.list")
-	if want := "deb http://debian.patchlab.invalid/debian-security trixie-security main\n"; list != want {
+	if want := " http://debian.patchlab.invalid/debian-security trixie-security main\n"; !strings.HasSuffix(list, want) {
 		t.Errorf("sources.list is %q, want %q", list, want)
 	}
 
