@@ -60,18 +60,29 @@ func connect(t *testing.T, conn guest.Conn, address string) net.Conn {
 func checkListenAndDial(t *testing.T, _ Subject, conn guest.Conn) {
 	t.Helper()
 	through := connect(t, conn, echo(t, conn))
-	go func() {
-		_, _ = io.WriteString(through, "hello")
-		if half, ok := through.(interface{ CloseWrite() error }); ok {
-			_ = half.CloseWrite()
-		}
-	}()
-	if err := through.SetDeadline(time.Now().Add(patience)); err != nil {
+	deadline := time.Now().Add(patience)
+	if err := through.SetDeadline(deadline); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := io.WriteString(through, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if half, ok := through.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	// A direction that has ended takes a deadline all the same, as with TCP.
+	if err := through.SetDeadline(deadline); err != nil {
+		t.Errorf("a deadline after the last that was written: %v", err)
 	}
 	back, err := io.ReadAll(through)
 	if err != nil || string(back) != "hello" {
 		t.Errorf("came back: %q, %v; want hello and an end", back, err)
+	}
+	if err := through.SetDeadline(deadline); err != nil {
+		t.Errorf("a deadline after the last that was read: %v", err)
+	}
+	if err := errors.Join(through.Close(), through.SetDeadline(deadline)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a deadline on what is closed: %v, want net.ErrClosed", err)
 	}
 }
 

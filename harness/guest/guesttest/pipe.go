@@ -1,8 +1,9 @@
 package guesttest
 
 import (
+	"errors"
 	"net"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,8 +11,8 @@ import (
 type pipe struct {
 	net.Conn // for reading
 
-	out  net.Conn
-	once sync.Once
+	out    net.Conn
+	closed atomic.Bool
 }
 
 func newPipe() (a, b *pipe) {
@@ -28,18 +29,33 @@ func (p *pipe) CloseWrite() error { return p.out.Close() }
 
 // Close closes both directions.
 func (p *pipe) Close() error {
-	p.once.Do(func() {
+	if !p.closed.Swap(true) {
 		_ = p.out.Close()
 		_ = p.Conn.Close()
-	})
+	}
 	return nil
 }
 
 // SetDeadline bounds reads and writes.
 func (p *pipe) SetDeadline(t time.Time) error {
-	_ = p.SetReadDeadline(t)
-	return p.out.SetWriteDeadline(t)
+	return errors.Join(p.SetReadDeadline(t), p.SetWriteDeadline(t))
 }
 
-// SetWriteDeadline bounds writes.
-func (p *pipe) SetWriteDeadline(t time.Time) error { return p.out.SetWriteDeadline(t) }
+// SetReadDeadline bounds reads. That a direction has ended is no error, as with TCP.
+func (p *pipe) SetReadDeadline(t time.Time) error {
+	_ = p.Conn.SetReadDeadline(t)
+	return p.isOpen()
+}
+
+// SetWriteDeadline bounds writes, as [pipe.SetReadDeadline] does reads.
+func (p *pipe) SetWriteDeadline(t time.Time) error {
+	_ = p.out.SetWriteDeadline(t)
+	return p.isOpen()
+}
+
+func (p *pipe) isOpen() error {
+	if p.closed.Load() {
+		return net.ErrClosed
+	}
+	return nil
+}

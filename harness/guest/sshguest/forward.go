@@ -2,10 +2,11 @@ package sshguest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchlab/patchlab/harness/guest/commandlog"
@@ -65,7 +66,7 @@ type stream struct {
 	in, out       net.Conn
 	sent          chan struct{} // closed when what was written has been delivered
 	local, remote net.Addr
-	closeOnce     sync.Once
+	closed        atomic.Bool
 }
 
 func newStream(channel net.Conn, local, remote net.Addr) *stream {
@@ -115,14 +116,15 @@ func (s *stream) CloseWrite() error { return s.out.Close() }
 
 // Close ends both directions. What was written is still delivered, behind the caller's back as with TCP.
 func (s *stream) Close() error {
-	s.closeOnce.Do(func() {
-		_ = s.out.Close()
-		_ = s.in.Close()
-		go func() {
-			<-s.sent
-			_ = s.channel.Close()
-		}()
-	})
+	if s.closed.Swap(true) {
+		return nil
+	}
+	_ = s.out.Close()
+	_ = s.in.Close()
+	go func() {
+		<-s.sent
+		_ = s.channel.Close()
+	}()
 	return nil
 }
 
@@ -134,15 +136,27 @@ func (s *stream) RemoteAddr() net.Addr { return s.remote }
 
 // SetDeadline bounds reads and writes.
 func (s *stream) SetDeadline(t time.Time) error {
-	_ = s.in.SetReadDeadline(t)
-	return s.out.SetWriteDeadline(t)
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
 }
 
 // SetReadDeadline bounds reads.
-func (s *stream) SetReadDeadline(t time.Time) error { return s.in.SetReadDeadline(t) }
+func (s *stream) SetReadDeadline(t time.Time) error {
+	_ = s.in.SetReadDeadline(t) // it refuses when that direction has ended, which with TCP is no error
+	return s.isOpen()
+}
 
 // SetWriteDeadline bounds writes.
-func (s *stream) SetWriteDeadline(t time.Time) error { return s.out.SetWriteDeadline(t) }
+func (s *stream) SetWriteDeadline(t time.Time) error {
+	_ = s.out.SetWriteDeadline(t) // as above
+	return s.isOpen()
+}
+
+func (s *stream) isOpen() error {
+	if s.closed.Load() {
+		return net.ErrClosed
+	}
+	return nil
+}
 
 // channelAddr names an end of a forwarded connection.
 type channelAddr struct{ network, address string }
