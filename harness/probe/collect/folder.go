@@ -77,7 +77,7 @@ func (f *openFolder) names(most int) ([]string, error) {
 
 func (f *openFolder) stat(name string) (inode, error) {
 	var stat unix.Stat_t
-	if err := unix.Fstatat(f.fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := lstatat(f.fd, name, &stat); err != nil {
 		return inode{}, err
 	}
 	return toInode(&stat), nil
