@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,6 +42,18 @@ func TestSysctlsAreReadWithWhatABootSets(t *testing.T) {
 		named("sysctl", "net.ipv4.tcp_rmem", "value", "4096 131072 6291456", "configured", "4096 131072 6291456"),
 		named("sysctl", "vm.swappiness", "value", "60", "configured", "10"),
 	}
+	if diff := cmp.Diff(want, collected(t, NewSource(root, nil, 0), sysctls)); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+}
+
+func TestASettingThatIsTooLongIsLeftOutAndNotTorn(t *testing.T) {
+	t.Parallel()
+	root := tree(t, map[string]string{
+		"/proc/sys/kernel/whole": strings.Repeat("1", maxSysctl),
+		"/proc/sys/kernel/torn":  strings.Repeat("1", maxSysctl+1),
+	})
+	want := []fact.Fact{named("sysctl", "kernel.whole", "value", strings.Repeat("1", maxSysctl))}
 	if diff := cmp.Diff(want, collected(t, NewSource(root, nil, 0), sysctls)); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
