@@ -125,6 +125,40 @@ func TestAFaultOfTheMirrorIsNotThePatchs(t *testing.T) {
 	}
 }
 
+func TestTheIncrementsOfARunShareListsThatAGivenStateDoesNotLeave(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	var lines [2][]string // of the given state and of increments
+	onStart := l.driver.OnStart
+	l.driver.OnStart = func(spec hypervisor.DomainSpec) error {
+		err := onStart(spec)
+		l.servers[spec.Name].guest.OnPrefix("export DEBIAN_FRONTEND", func(ctx context.Context, c guest.Command) guest.Result {
+			kind := 1
+			if strings.Contains(c.Line, "/var/cache/patchlab/given/") {
+				kind = 0
+			}
+			lines[kind] = append(lines[kind], c.Line)
+			return guesttest.Says("\n@archives\nnginx_2_all.deb\n")(ctx, c)
+		})
+		return err
+	}
+	l.onApply["given"] = func(*server) { l.given = true }
+	l.onApply["good"] = func(s *server) { s.upgrade("nginx:amd64", "2") }
+	shared := l.lab()
+	shared.Mirror = servedBy(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	s := updating()
+	s.Given = &scenario.Increment{Name: "given", APT: s.Increments[0].APT}
+	if result, err := harness.Run(t.Context(), shared, s, l.options()); err != nil || result.Outcome != verdict.Pass {
+		t.Fatalf("outcome %s (%s), error %v", result.Outcome, result.Reason, err)
+	}
+	if len(lines[0]) != 1 || strings.Contains(lines[0][0], "/run/patchlab/lists") {
+		t.Errorf("a given state, which lasts longer than a run, keeps lists: %q", lines[0])
+	}
+	if len(lines[1]) != 1 || !strings.Contains(lines[1][0], "/run/patchlab/lists") {
+		t.Errorf("an increment does not keep lists: %q", lines[1])
+	}
+}
+
 // updating is a candidate from the archive.
 func updating() scenario.Scenario {
 	s := scripted("good")
